@@ -204,3 +204,19 @@ def test_a_class_called_as_a_column_has_its_own_heading() -> None:
     assert frame["prediction"].tolist() == ["prediction"] * 2
     np.testing.assert_allclose(frame["probability of prediction"], [0.9, 0.8])
     assert list(frame) == ["filename", "truth", "prediction", "probability of prediction", "x"]
+
+
+def test_a_class_called_as_an_average_keeps_its_scores() -> None:
+    y, probabilities = ["macro", "x", "x"], np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
+    report = report_of(y, probabilities)
+    named = [line.split()[0] for line in report.to_text().splitlines()[1:5]]
+    assert named == ["macro", "x", "macro", "weighted"]
+    assert report.to_text().splitlines()[1].split()[1:4] == ["0.500", "1.000", "0.667"]
+    shown = report._repr_html_()
+    assert shown.count("<td>macro</td>") == shown.count("<td>weighted</td>") + 1
+
+
+def test_a_class_with_a_line_break_stays_in_its_line() -> None:
+    text = report_of(["two\nlines", "x"], np.array([[0.9, 0.1], [0.2, 0.8]])).to_text()
+    assert text.splitlines()[1].startswith(r"two\nlines  ")
+    assert text.splitlines()[2].startswith("x           ")

@@ -89,6 +89,17 @@ def test_a_table_of_labels(folder: Path) -> None:
     assert "left out 8 images" in told
 
 
+def test_words_for_a_missing_label_are_told(folder: Path) -> None:
+    rows = [f"cat/{number}.png,{'None' if number else 'scratch'}" for number in range(10)]
+    table = write(folder / "labels.csv", "\n".join(["filename,label", *rows]))
+    with (
+        pytest.warns(UserWarning, match="left out 9 files"),
+        pytest.warns(Notice, match="with None as no label; rename what is a class"),
+    ):
+        data = read_labelled(table)
+    assert data.labels == ["scratch"]
+
+
 def test_bars_in_a_table_make_it_multilabel(folder: Path) -> None:
     lines = [f"cat/{number}.png,{'a|b' if number % 2 else 'b'}" for number in range(10)]
     table = write(folder / "labels.csv", "\n".join(["filename,genres", *lines]))

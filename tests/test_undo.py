@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from clusterkit.cli import main
 from clusterkit.errors import InvalidInputError
 from clusterkit.routing import MANIFEST_NAME, sort_into_folders, undo
+from clusterkit.routing.manifest import locked
 from tests.letters import take, texts
 
 
@@ -349,3 +350,18 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["n_undone"] == 3
     assert CliRunner().invoke(main, ["undo", str(into)]).exit_code == 0
     assert len(texts(photos[0].parent)) == 3
+
+
+def test_ctrl_c_at_the_end_unlocks_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", interrupt)
+        # The error, with what its frames refer to, lives as long as a notebook keeps it.
+        with pytest.raises(KeyboardInterrupt) as kept, locked(tmp_path):
+            pass
+    with locked(tmp_path):
+        assert kept.value

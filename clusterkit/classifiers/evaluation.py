@@ -27,6 +27,7 @@ from clusterkit.networks.runtimes.keras import run_network
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.noise import without_nan
 from clusterkit.utils.parallel import default_batch_size
+from clusterkit.utils.paths import printable
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier
@@ -350,8 +351,7 @@ class ClassificationReport(TableResult):
 
     def to_text(self) -> str:
         """Return the metrics as a text table, with a note if the labels came from clusters."""
-        averages = {"macro": self.macro, "weighted": self.weighted}
-        lines = [_score_table(self.per_class | averages), self._verdict()]
+        lines = [_score_table(self._scores_shown()), self._verdict()]
         if self.origins:
             lines.append(scores_text(self.origins))
         return "\n".join(lines)
@@ -379,10 +379,14 @@ class ClassificationReport(TableResult):
 
     def _table_shown(self) -> Rows:
         """Return the metrics of each class."""
-        scores = self.per_class | {"macro": self.macro, "weighted": self.weighted}
-        columns = list(dict.fromkeys(name for one in scores.values() for name in one))
-        rows = [[name, *(one.get(column) for column in columns)] for name, one in scores.items()]
+        scores = self._scores_shown()
+        columns = list(dict.fromkeys(name for _, one in scores for name in one))
+        rows = [[name, *(one.get(column) for column in columns)] for name, one in scores]
         return Rows(["", *columns], rows)
+
+    def _scores_shown(self) -> list[tuple[str, Mapping[str, float]]]:
+        """Return the metrics of each class, then the averages, whose names a class may have."""
+        return [*self.per_class.items(), ("macro", self.macro), ("weighted", self.weighted)]
 
     def named(self, indicators: NDArray[np.bool_]) -> list[list[str]]:
         """Convert indicators to lists of class names."""
@@ -510,20 +514,21 @@ def prediction_table(
     return Rows([*columns, *headings], rows, decimals=6)
 
 
-def _score_table(scores: Mapping[str, Mapping[str, float]]) -> str:
+def _score_table(scores: Sequence[tuple[str, Mapping[str, float]]]) -> str:
     """Format metrics as a text table.
 
     Parameters
     ----------
-    scores : mapping of str to mapping of str to float
-        Metrics of each class or average; metrics that none of them has are left out.  Undefined
+    scores : sequence of (str, mapping of str to float)
+        Metrics of each class or average, with its name; metrics that none of them has are left out.  Undefined
         metrics of a class are written as ``-``.
     """
-    has = set().union(*scores.values())
+    has = set().union(*(row for _, row in scores))
     columns = {key: title for key, title in _HEADINGS.items() if key in has}
-    width = max(map(len, scores))
+    named = [(printable(name), row) for name, row in scores]
+    width = max(len(name) for name, _ in named)
     lines = ["  ".join([" " * width, *columns.values()])]
-    for name, row in scores.items():
+    for name, row in named:
         # An average has no number of images.
         undefined = "-" if "support" in row else ""
         cells = [

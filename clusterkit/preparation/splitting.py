@@ -529,9 +529,10 @@ def _check_labels(labels: Sequence[Any], output: Path) -> None:
                     stacklevel=3,
                 )
             return
+    alone = [cell for cell in cells if parse_labels([cell], "none", output, [])[0] != [cell]]
     raise InvalidInputError(
-        "a table cannot hold these labels, one of which would be read as none or as several. "
-        f"Received: {', '.join(sorted(set(cells))[:5])}"
+        "a table cannot hold these labels, which would be read as none or as several. "
+        f"Received: {first_few(sorted(set(alone or cells)))}"
     )
 
 

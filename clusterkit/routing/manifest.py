@@ -178,6 +178,9 @@ def locked(folder: Path, *, doing: str = "sorting files") -> Iterator[None]:
     finally:
         # Removed while locked: filelock from 4.0 detects that the locked file no longer has that
         # name.  On Windows an open file cannot be removed, and the empty file remains.
-        with suppress(OSError):
-            Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+        try:
+            with suppress(OSError):
+                Path(lock.lock_file).unlink(missing_ok=True)
+        finally:
+            # Also at Ctrl-C: a notebook lives on, and would keep the folder locked.
+            lock.release()
