@@ -136,6 +136,8 @@ def test_a_table_without_its_description_after_the_root_changed_names_the_remedy
 def test_another_space_is_warned_of(emb: Embeddings) -> None:
     earlier = EarlierClusters([0], ["a/1.png"], "/photos", "0" * 64, "shape-00000000")
     with pytest.warns(UserWarning, match="shape-00000000, these of colour-ffffffff"):
+        check_earlier(earlier, emb, is_previous=True)
+    with pytest.warns(UserWarning, match="shape-00000000, the vectors of colour-ffffffff"):
         check_earlier(earlier, emb)
 
 

@@ -114,14 +114,14 @@ def test_the_picture_has_copies_once_and_no_empty_columns(tmp_path):
     names = [[file.name for file in row.central] for row in display.rows]
     assert names == [["00.png", "03.png", "04.png"], ["06.png", "07.png", "08.png"]]
     assert texts(display).count("x 3") == 1
-    # No image is between two clusters or odd: these columns are left out, and this is said.
+    # No image is doubtful or odd: these columns are left out, and this is said.
     assert "odd" not in texts(display)
-    assert "no image is between two clusters; no image is odd" in texts(display)
+    assert "no image is doubtful; no image is odd" in texts(display)
     narrow = display.figure_.get_figwidth()
-    found = replace(found, odd=np.arange(12) == 4, borderline=np.arange(12) == 4)
+    found = replace(found, is_odd=np.arange(12) == 4, is_doubtful=np.arange(12) == 4)
     display = InspectionDisplay.from_inspection(found)
     assert display.figure_.get_figwidth() > 1.2 * narrow
-    assert {"odd", "between two clusters: nearer to"} <= {*texts(display)}
+    assert {"odd", "doubtful: nearer to"} <= {*texts(display)}
     assert not any("no image" in text for text in texts(display))
 
 
