@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -253,6 +254,28 @@ def bad_npz(folder: Path, **arrays: object) -> dict[str, Path]:
     return {"source": folder / "bad.npz"}
 
 
+def npz_with_text(folder: Path) -> dict[str, Path]:
+    """Return an .npz file with another file beside the arrays, and one of Python objects."""
+    objects = np.array([{}], object)
+    files = bad_npz(folder, X=VECTORS, more=VECTORS, names=NAMES, objects=objects)
+    with zipfile.ZipFile(files["source"], "a") as archive:
+        archive.writestr("README.txt", "Made by another program.")
+    return files
+
+
+def test_arrays_are_read_once_and_only_those_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_npz_of_others(tmp_path, more=np.zeros((2, 2, 2)))
+    read = []
+    whole = np.lib.npyio.NpzFile.__getitem__
+    monkeypatch.setattr(
+        np.lib.npyio.NpzFile, "__getitem__", lambda self, key: read.append(key) or whole(self, key)
+    )
+    import_vectors(source, tmp_path / "store")
+    assert read == ["names", "X"]
+
+
 def ragged(folder: Path) -> dict[str, Path]:
     pq.write_table(
         pa.table({"path": ["a", "b"], "vector": [[1.0], [1.0, 2.0, 3.0]]}), folder / "r.parquet"
@@ -311,6 +334,10 @@ BAD = [
     (lambda f: bad_npy(f, np.array([[1], [-np.inf]], np.float16)), "Received: -inf in row 1"),
     (lambda f: bad_npy(f, np.eye(2, dtype=complex)), "must be numbers"),
     (lambda f: bad_npy(f, np.array(1.0)), r"Received: float64 \(\)"),
+    (
+        npz_with_text,
+        r"2 columns of vectors.*more \(vectors\).*objects \(Python.*README.txt \(no arr",
+    ),
     (lambda f: bad_npz(f, vectors=VECTORS, paths=np.arange(3)), "text.*Received: 0 as row 0"),
     (lambda f: bad_npz(f, vectors=VECTORS, paths=np.array("abc")), r"shape \(n,\). Received: \(\)"),
     (lambda f: bad_npz(f, vectors=VECTORS, paths=[NAMES]), r"paths must have shape \(n,\)"),

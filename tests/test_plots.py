@@ -173,7 +173,6 @@ def displays(emb: Embeddings, clustering: Any) -> dict[str, Display]:
         ).plot(),
         "class scores": ClassScoresDisplay.from_report(report()),
         "class similarity": ClassSimilarityDisplay.from_report(report()),
-        "space comparison": SpaceComparisonDisplay.from_comparison(comparison()),
         "contact sheet": ContactSheetDisplay.from_clustering(clustering),
         "crosstab": CrosstabDisplay.from_evaluation(evaluation()),
         "elbow": ElbowDisplay.from_curve(elbow_curve()),
@@ -188,6 +187,7 @@ def displays(emb: Embeddings, clustering: Any) -> dict[str, Display]:
         "ranking": RankingCurvesDisplay.from_report(report()),
         "reliability": ReliabilityDisplay.from_report(report()),
         "reconstruction": ReconstructionDisplay.from_arrays(images, images // 2),
+        "space comparison": SpaceComparisonDisplay.from_comparison(comparison()),
     }
 
 
@@ -195,7 +195,6 @@ KINDS = (
     "class counts",
     "class scores",
     "class similarity",
-    "comparison",
     "confusion",
     "contact sheet",
     "crosstab",
@@ -210,6 +209,7 @@ KINDS = (
     "ranking",
     "reconstruction",
     "reliability",
+    "space comparison",
 )
 
 

@@ -112,7 +112,7 @@ def import_vectors(
     asked = Columns(vector_column, path_column)
     values, files = _read(source, None if paths is None else Path(paths), asked)
     vectors = _check(source, values, files)
-    content = hashlib.sha256(vectors.tobytes())
+    content = hashlib.sha256(vectors.data)
     content.update("\0".join(map(escape_path, files)).encode())
     store = as_store(store)
     space = store.open_space(
@@ -390,16 +390,23 @@ def _check_none(
 
 
 def _read_kind(arrays: Any, name: str) -> str:
-    """Return the meaning of an array of an ``.npz`` file."""
-    try:
-        array = arrays[name]
-    except ValueError:
+    """Return the meaning of an array of an ``.npz`` file, of which only the header is read."""
+    archive: zipfile.ZipFile = arrays.zip
+    with archive.open(name if name in archive.namelist() else f"{name}.npy") as member:
+        try:
+            if np.lib.format.read_magic(member) == (1, 0):
+                shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+            else:  # version 3 differs from 2 in names of fields alone
+                shape, _, dtype = np.lib.format.read_array_header_2_0(member)
+        except ValueError:
+            return "no array"
+    if dtype.hasobject:
         return "Python objects, which are not read: save text as text"
-    if array.ndim == 2 and array.dtype.kind in "fiu":
+    if len(shape) == 2 and dtype.kind in "fiu":
         return "vectors"
-    if array.ndim == 1 and array.dtype.kind in "US":
+    if len(shape) == 1 and dtype.kind in "US":
         return "paths"
-    return f"{array.dtype} {array.shape}"
+    return f"{dtype} {shape}"
 
 
 def _kind_of(type_: Any) -> str:
