@@ -788,6 +788,19 @@ def test_many_clusters_have_different_colours() -> None:
     assert colors[:7] == [to_rgb(color) for color in CYCLE]
 
 
+def test_a_comparison_of_spaces_says_what_its_marks_mean(displays: dict[str, Display]) -> None:
+    display = displays["comparison"]
+    assert display.ax_.get_xlabel() == "score and its parts: 0 as by chance, 1 best"
+    legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert [said.partition(":")[0] for said in legend] == [
+        *("score", "stability", "neighbours", "agreement", "accuracy")
+    ]
+    assert all(said.partition(": ")[2] for said in legend)
+    # In the text, too; names in Python and columns of tables are American, as in scikit-learn.
+    assert "neighbours" in comparison().to_text()
+    assert "neighbors" in comparison().to_frame()
+
+
 def test_contact_sheet_takes_a_page_of_clusters(clustering: Any) -> None:
     display = ContactSheetDisplay.from_clustering(clustering, clusters=[1, 2])
     assert list(display.files) == [1, 2]
