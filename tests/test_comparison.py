@@ -357,7 +357,7 @@ def test_the_command_ranks_the_spaces_of_the_store(store: Path) -> None:
     assert "For the accuracy, give --labels FILE, or --labels folders" in result.stderr
     lines = result.stdout.splitlines()
     assert lines[0].split() == [
-        *("rank", "space", "score", "stability", "neighbors", "silhouette", "agreement")
+        *("rank", "space", "score", "stability", "neighbours", "silhouette", "agreement")
     ]
     assert lines[1].split()[1] == document["spaces"][0]["space"]
 

@@ -16,7 +16,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb, to_rgba
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -56,11 +56,12 @@ from clusterkit.plots import (
 )
 from clusterkit.plots.audit import PropertyBar
 from clusterkit.plots.inspection import ClusterRow
-from clusterkit.plots.style import BLUE, CYCLE, VERMILION, cluster_color, fit, wrap
+from clusterkit.plots.style import BLUE, VERMILION, cluster_color, fit, wrap
 from clusterkit.similarity.similar import explain
 from clusterkit.similarity.space_audit import Audit
 from clusterkit.space_comparison import SpaceComparison, SpaceScores
 from clusterkit.store.embeddings import Embeddings
+from tests.colour_distance import contrasts, differences, smallest
 
 DIGITS = Path(__file__).parent.parent / "data" / "digits"
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
@@ -781,11 +782,34 @@ def test_contact_sheets_have_as_many_pages_as_needed(tmp_path: Path) -> None:
     check_sheet_path(tmp_path / "sheet.jpg")
 
 
-def test_many_clusters_have_different_colours() -> None:
-    colors = [to_rgb(cluster_color(cluster)) for cluster in range(60)]
-    for one, other in combinations(colors, 2):
-        assert max(abs(np.subtract(one, other))) > 0.05
-    assert colors[:7] == [to_rgb(color) for color in CYCLE]
+def test_clusters_have_different_colours_to_everybody_on_light_and_dark() -> None:
+    # The example of Sharma, Wu & Dalal (2005), so that the differences below are right.
+    pair = np.array([[50.0, 2.5, 0.0], [73.0, 25.0, -18.0]])
+    assert differences(pair)[0, 1] == pytest.approx(27.1492, abs=1e-4)
+    colors = [cluster_color(cluster) for cluster in range(200)]
+    assert len(set(colors)) == 200
+    # With tints of seven colours, these were 5.5, 6.1, 5.5, 5.8 and 4.9.
+    assert smallest(colors[:10]) > 13
+    assert smallest(colors[:10], deuteranopia=True) > 8
+    assert smallest(colors[:20]) > 9.5
+    assert smallest(colors[:20], deuteranopia=True) > 6.4
+    assert smallest(colors[:60]) > 7.7
+    assert smallest([*colors[:60], cluster_color(-1)]) > 7.7
+    for background in ("#ffffff", "#f6f6f6", "#191919", "#222222"):
+        assert contrasts([*colors, cluster_color(-1)], background).min() >= 3
+
+
+def test_a_comparison_of_spaces_says_what_its_marks_mean(displays: dict[str, Display]) -> None:
+    display = displays["comparison"]
+    assert display.ax_.get_xlabel() == "score and its parts: 0 as by chance, 1 best"
+    legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert [said.partition(":")[0] for said in legend] == [
+        *("score", "stability", "neighbours", "agreement", "accuracy")
+    ]
+    assert all(said.partition(": ")[2] for said in legend)
+    # In the text, too; names in Python and columns of tables are American, as in scikit-learn.
+    assert "neighbours" in comparison().to_text()
+    assert "neighbors" in comparison().to_frame()
 
 
 def test_contact_sheet_takes_a_page_of_clusters(clustering: Any) -> None:

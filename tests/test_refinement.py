@@ -70,7 +70,7 @@ def test_candidates_say_what_was_compared():
     X, _ = stretched(200)
     model = refine(X, 2)
     names = [candidate.name for candidate in model.candidates_]
-    whitened = [f"whitened, {n} neighbors" for n in (3, 5, 10)]
+    whitened = [f"whitened, {n} neighbours" for n in (3, 5, 10)]
     lengths = ("", ", unit length")
     expected = ["k-means", *(name + length for name in whitened for length in lengths)]
     assert names[: len(expected)] == expected
@@ -135,7 +135,7 @@ def test_points_on_a_line_have_two_directions():
     X = np.random.default_rng(0).normal(size=(60, 1))
     names = [candidate.name for candidate in refine(X, 4).candidates_]
     names = [name for name in names if not name.startswith("k-means, run ")]
-    assert names == ["k-means", *(f"whitened, {n} neighbors" for n in (3, 5, 10))]
+    assert names == ["k-means", *(f"whitened, {n} neighbours" for n in (3, 5, 10))]
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ def test_points_on_a_line_have_two_directions():
         (1, 3, "there is one cluster"),
         (2, 12, "12 different rows are too few to whiten 12 columns"),
         (2, 100, "12 different rows are too few to whiten 64 columns"),
-        (4, 3, "there are too few different rows for 3 neighbors in a cluster"),
-        (12, 3, "there are too few different rows for 3 neighbors in a cluster"),
+        (4, 3, "there are too few different rows for 3 neighbours in a cluster"),
+        (12, 3, "there are too few different rows for 3 neighbours in a cluster"),
     ],
 )
 def test_nothing_to_choose(n_clusters, n_columns, obstacle):
@@ -162,7 +162,7 @@ def test_clusters_are_larger_than_the_number_of_neighbours():
     names = {candidate.name for candidate in refine(X, 4).candidates_}
     assert {name for name in names if not name.startswith("k-means, run ")} == {
         "k-means",
-        *(f"whitened, {n} neighbors{length}" for n in (3, 5) for length in ("", ", unit length")),
+        *(f"whitened, {n} neighbours{length}" for n in (3, 5) for length in ("", ", unit length")),
     }
 
 

@@ -54,7 +54,7 @@ def compare_spaces(
     """Rank the embedding spaces of the store by how well they group the images, without labels.
 
     The score of a space is high if its clusters are stable under resampling (stability), keep an
-    image's nearest neighbours together (neighbors), and are found in other spaces too (agreement).
+    image's nearest neighbours together (neighbours), and are found in other spaces too (agreement).
     The silhouette and, with --labels, the accuracy are shown beside it; no rank depends on them.
     If a space is large, a random sample of 20,000 images is compared (--sample), as the output
     says.

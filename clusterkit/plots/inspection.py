@@ -17,7 +17,7 @@ from clusterkit.plots.pictures import (
     find_first_copies,
     load_pictures,
 )
-from clusterkit.plots.style import QUIET, RULE, cluster_color, cluster_name
+from clusterkit.plots.style import QUIET, RULE, cluster_color, cluster_name, text_width
 from clusterkit.utils.noise import NOISE
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ class InspectionDisplay(Display):
         """Return the size of the sheet, in points."""
         shown = min(len(self.rows), _MAX_CLUSTERS)
         note = _TOP if self._note() else 0
-        width = _HEAD + max(2, len(self._groups())) * _GROUP + 2 * _MARGIN
+        width = max(_HEAD + len(self._groups()) * _GROUP, text_width(self._note(), 9) + 2)
+        width += 2 * _MARGIN
         return width, _TOP + shown * (_SIDE + _GAP) + note + 2 * _MARGIN
 
     def _groups(self) -> list[int]:

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 _ROW, _NAME, _WIDTH = 26.0, 170.0, 520.0
 _MARKERS = "osD^vP"
+# What each measure means, for the legend.
+_MEANINGS = {
+    "score": "score: the spaces are ranked by it",
+    "stability": "stability: groups come back in random parts",
+    "neighbors": "neighbours: the nearest images share a cluster",
+    "agreement": "agreement: other spaces find the same clusters",
+    "accuracy": "accuracy: images whose cluster is their label",
+}
 
 
 class SpaceComparisonDisplay(Display):
@@ -83,7 +91,7 @@ class SpaceComparisonDisplay(Display):
 
     def _size(self) -> tuple[float, float]:
         """Return the size of a new figure in points."""
-        return _WIDTH, 110 + _ROW * len(self.spaces)
+        return _WIDTH, 150 + _ROW * len(self.spaces)
 
     def _draw(self, ax: Axes) -> None:
         """Draw a row for each space."""
@@ -95,12 +103,13 @@ class SpaceComparisonDisplay(Display):
                     f"Received: {len(values)} values, {len(self.spaces)} spaces"
                 )
         rows = np.arange(len(self.spaces))
-        ax.barh(rows, self.score, height=0.62, color=BLUE, alpha=0.25, label="score")
+        ax.barh(rows, self.score, height=0.62, color=BLUE, alpha=0.25, label=_MEANINGS["score"])
         for i, (name, values) in enumerate(others.items()):
             is_truth = name == "accuracy"
             color = INK if is_truth else CYCLE[(i + 1) % len(CYCLE)]
             marker = "|" if is_truth else _MARKERS[i % len(_MARKERS)]
-            dots = ax.plot(values, rows, marker, color=color, label=name, clip_on=False)[0]
+            said = _MEANINGS.get(name, name)
+            dots = ax.plot(values, rows, marker, color=color, label=said, clip_on=False)[0]
             dots.set(markersize=16 if is_truth else 5, markeredgewidth=2 if is_truth else 0)
         ax.set_yticks(rows, [fit(name, _NAME, size=8.5) for name in self.spaces])
         ax.invert_yaxis()
@@ -108,5 +117,14 @@ class SpaceComparisonDisplay(Display):
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="x", color=RULE)
         ax.set_title(self.title)
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=len(others) + 1)
+        ax.set_xlabel("score and its parts: 0 as by chance, 1 best")
+        bars = [handle for handle in ax.containers if handle.get_label()]
+        # Below the label of the axis, at any height of the figure.
+        ax.legend(
+            handles=[*bars, *ax.get_lines()],
+            loc="upper center",
+            bbox_to_anchor=(0.4, 0),
+            borderaxespad=4.5,
+            ncols=2,
+        )
         self.ax_ = ax

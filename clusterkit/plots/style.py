@@ -16,10 +16,24 @@ from matplotlib.textpath import text_to_path
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#F0E442"
 CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW)
-# Change of the colours after one cycle and two: towards white (1) or black (0).
-_SHADES = ((0.0, 0.0), (1.0, 0.5), (0.0, 0.4))
+# Clusters have other colours: each has a contrast of at least 3 with the light and dark backgrounds
+# of figures and page.  Within that range of luminance, the first ten and the first twenty have the
+# largest smallest difference (CIEDE2000) that a search found, for normal vision and without red or
+# green cones; of the others, each is the most different from all before it.
+_CODES = (
+    "278ab7 da001a 7b993a a600f8 978a65 5a89ff 587564 ee3f88 cb0294 718b8d "
+    "677045 ff1f00 2c9cac d40069 00861b 4b6cab f132e9 59907e db1e4b 317675 "
+    "886677 bb77aa 9977dd bb7777 776699 aa7700 bb7755 aa5544 ff4455 119966 "
+    "886655 9955bb 4455ff 777788 aa5577 998899 668855 447788 7788bb 887722 "
+    "cc11cc 9955ff 778899 778877 bb55aa aa5511 dd6633 7766cc 888844 ff33bb "
+    "449922 0077dd dd6677 887777 887799 996633 557700 ff2266 6677dd cc5555"
+)
+_CLUSTERS = tuple(f"#{code}" for code in _CODES.split())
+# Of noise: with the same contrast.
+_NOISE = "#888888"
+# The colours after these: hues by the golden ratio, and the same range of luminance.
 _GOLDEN_RATIO = 0.6180339887
-_SATURATIONS, _VALUES = (0.4, 0.7), (0.95, 0.75, 0.55)
+_SATURATIONS, _LUMINANCES = (0.9, 0.55), (0.155, 0.265, 0.21)
 
 INK, QUIET, RULE, TILE = "#222222", "#666666", "#D9D9D9", "#F0F0F0"
 
@@ -90,20 +104,26 @@ def styled() -> AbstractContextManager[None]:
 def cluster_color(cluster: int) -> str:
     """Return the colour of a cluster; noise (-1) is grey.
 
-    The first seven are distinct for all kinds of colour vision; lighter and darker variants follow,
-    then hues by the golden ratio, so that near numbers have different colours.
+    The first twenty are as different as possible, for all common kinds of colour vision, the first
+    sixty for normal vision; then near numbers have different hues.
     """
     if cluster < 0:
-        return QUIET
-    turn, index = divmod(cluster, len(CYCLE))
-    if turn < len(_SHADES):
-        target, share = _SHADES[turn]
-        red, green, blue = ((1 - share) * one + share * target for one in to_rgb(CYCLE[index]))
+        return _NOISE
+    if cluster < len(_CLUSTERS):
+        return _CLUSTERS[cluster]
+    number = cluster - len(_CLUSTERS)
+    hue = (number * _GOLDEN_RATIO + 0.1) % 1
+    saturation = _SATURATIONS[number % len(_SATURATIONS)]
+    target = _LUMINANCES[number // len(_SATURATIONS) % len(_LUMINANCES)]
+    # Linear RGB, in which luminance is a sum (IEC 61966-2-1); darkened, or mixed with white.
+    linear = [((one + 0.055) / 1.055) ** 2.4 for one in hsv_to_rgb((hue, saturation, 1.0))]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    if luminance > target:
+        linear = [one * target / luminance for one in linear]
     else:
-        number = cluster - len(_SHADES) * len(CYCLE)
-        hue = (number * _GOLDEN_RATIO + 0.1) % 1
-        saturation = _SATURATIONS[number % len(_SATURATIONS)]
-        red, green, blue = hsv_to_rgb((hue, saturation, _VALUES[number % len(_VALUES)]))
+        white = (target - luminance) / (1 - luminance)
+        linear = [(1 - white) * one + white for one in linear]
+    red, green, blue = (max(0.0, 1.055 * one ** (1 / 2.4) - 0.055) for one in linear)
     return to_hex((red, green, blue))
 
 

@@ -143,9 +143,10 @@ class SpaceComparison(TableResult):
     def to_text(self) -> str:
         """Return the scores, one line per space, and the correlation of each with the accuracy."""
         columns = [*SCORES, *([] if self.n_labels is None else ["accuracy"])]
+        titles = [name.replace("neighbors", "neighbours") for name in columns]
         last = "agrees with accuracy"
         width = max(len(last), *(len(name) for name in self.rank))
-        lines = [f"rank  {'space':<{width}}  {'  '.join(f'{name:>10}' for name in columns)}"]
+        lines = [f"rank  {'space':<{width}}  {'  '.join(f'{name:>10}' for name in titles)}"]
         for rank, one in enumerate(self.spaces, start=1):
             values = "  ".join(f"{getattr(one, name):>10.3f}" for name in columns)
             lines.append(f"{rank:>4}  {one.space:<{width}}  {values}")
@@ -228,7 +229,7 @@ def compare_spaces(
       their scores;
     - *silhouette* of the k-means clusters, for comparison only;
     - *score*, by which the spaces are ranked: a rank-one approximation of the table of agreements
-      between all spaces, with stability x neighbors on its diagonal
+      between all spaces, with stability x neighbours on its diagonal
       (:func:`clusterkit.space_comparison.scores.rank_one_scores`); mean over the numbers of
       clusters.
 
@@ -248,7 +249,7 @@ def compare_spaces(
     score       0.84         0.03        0.05
     agreement   0.83         0.06        0.13
     stability   0.51         0.12        0.08
-    neighbors   0.48         0.10        0.08
+    neighbours  0.48         0.10        0.08
     silhouette  0.25         0.17        0.13
     ==========  ===========  ==========  ===================
 
@@ -256,14 +257,14 @@ def compare_spaces(
     present one, in all columns, the ranks are the same for ten animals, cats, dogs and wild, and
     the classes of unequal size, in three or four spaces each.
 
-    Score and agreement correlate well with the accuracy.  Stability and neighbors correlate in
+    Score and agreement correlate well with the accuracy.  Stability and neighbours correlate in
     part: they detect spaces without groups, but prefer compact groups to correct ones.  Class
     probabilities, for instance, are more compact than the features they are computed from, but
     seldom better.  The silhouette does not.  Agreement alone needs several good spaces.  Effective
     rank, hubness, reciprocal neighbours and the overlap of neighbours between spaces correlated
     less than the score.
 
-    Known limits: if only one space is good, its score rests on stability and neighbors.  Spaces
+    Known limits: if only one space is good, its score rests on stability and neighbours.  Spaces
     with similar errors, such as two layers of one network, support each other: they came first on
     the anime shows, where no space was above 0.5.  Small differences are not significant.
 

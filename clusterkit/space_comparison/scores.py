@@ -103,7 +103,7 @@ def agreement(measured: Sequence[Measures]) -> NDArray[np.float64]:
     -------
     ndarray of shape (m, s, s), float64
         From 0 to 1: the adjusted Rand index (Hubert, Arabie, 1985) between two spaces; on the
-        diagonal, stability x neighbors of a space.
+        diagonal, stability x neighbours of a space.
     """
     self_agreement = np.array([one.stability * one.neighbors for one in measured]).T
     table = np.array([np.diag(values) for values in self_agreement])

@@ -96,7 +96,7 @@ def make_candidates(
     """
     makers: dict[str, Callable[[], Labels]] = {FIRST: partial(_cluster, rows, k, seed)}
     for n_neighbors, scaled in whitened.items():
-        name = f"whitened, {n_neighbors} neighbors"
+        name = f"whitened, {n_neighbors} neighbours"
         makers[name] = partial(_cluster, scaled, k, seed)
         makers[f"{name}, unit length"] = partial(_cluster, unit_rows(scaled), k, seed)
     with warnings.catch_warnings():

@@ -134,7 +134,7 @@ class RefinedKMeans(UnitClusterer):
     >>> X[:50, 0] += 8
     >>> model = RefinedKMeans(2, normalize=False, random_state=0).fit(X)
     >>> [candidate.name for candidate in model.candidates_ if candidate.chosen]
-    ['whitened, 3 neighbors']
+    ['whitened, 3 neighbours']
     >>> np.bincount(model.labels_).tolist()
     [150, 50]
     """

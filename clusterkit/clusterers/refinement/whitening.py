@@ -41,7 +41,7 @@ def usable_numbers(k: int, n_distinct: int, n_columns: int) -> tuple[list[int], 
         )
     numbers = [n for n in N_NEIGHBORS if n * k < n_distinct]
     if not numbers:
-        return [], f"there are too few different rows for {N_NEIGHBORS[0]} neighbors in a cluster"
+        return [], f"there are too few different rows for {N_NEIGHBORS[0]} neighbours in a cluster"
     return numbers, ""
 
 
