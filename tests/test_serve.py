@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import gzip
 import io
 import json
 import os
@@ -207,6 +208,34 @@ def test_the_page_has_its_policy_and_a_form(client: TestClient, files: Files) ->
         assert client.get(path).status_code == 404
     assert str(files.photos) not in answer.text
     assert "the audit of the space is slow" in answer.text
+
+
+def test_the_page_is_compressed_for_clients_that_accept_it(
+    client: TestClient, files: Files
+) -> None:
+    _wait_for(lambda: "upload-part" in client.get("/").text)
+
+    def ask(accepted: str, method: str = "GET") -> tuple[dict[str, str], bytes]:
+        with client.stream(method, "/", headers={"accept-encoding": accepted}) as answer:
+            assert answer.status_code == 200
+            return dict(answer.headers), b"".join(answer.iter_raw())
+
+    plain, html = ask("identity")
+    assert "content-encoding" not in plain
+    for accepted in ("gzip, deflate, br", "br;q=1.0, GZIP;q=0.5"):
+        headers, content = ask(accepted)
+        assert headers["content-encoding"] == "gzip"
+        assert headers["content-length"] == str(len(content))
+        assert len(content) < 0.7 * len(html)
+        assert gzip.decompress(content) == html
+        for name in ("content-security-policy", "cache-control", "x-frame-options", "vary"):
+            assert headers[name] == plain[name]
+    assert plain["vary"] == "Accept-Encoding"
+    for refused in ("gzip;q=0", "gzip; q=0.000, br", "", "xgzip"):
+        assert ask(refused)[1] == html
+    headers, content = ask("gzip", "HEAD")
+    assert content == b""
+    assert headers["content-encoding"] == "gzip"
 
 
 def test_the_page_before_stays_where_a_new_one_cannot_be_made(

@@ -338,7 +338,7 @@ def _add_page(app: FastAPI, service: Service) -> None:
     """Add the report's page, and its linked files."""
 
     @app.get("/", include_in_schema=False)
-    async def page() -> Response:
+    async def page(request: Request) -> Response:
         n_images = len(_catalogue(service.served))
         if n_images > MAX_ON_PAGE:
             said = _TOO_MANY.format(n_images=n_images, most=MAX_ON_PAGE)
@@ -346,11 +346,13 @@ def _add_page(app: FastAPI, service: Service) -> None:
         made = service.page.get(service.served)
         if made is None:
             return Response(_WAIT, media_type="text/html")
-        headers = {
-            "Content-Security-Policy": made.policy,
-            "Content-Length": str(len(made.html)),
-        }
-        return StreamingResponse(_pieces(made.html), media_type="text/html", headers=headers)
+        headers = {"Content-Security-Policy": made.policy, "Vary": "Accept-Encoding"}
+        content = made.html
+        if made.compressed and _takes_gzip(request.headers.get("accept-encoding", "")):
+            content = made.compressed
+            headers["Content-Encoding"] = "gzip"
+        headers["Content-Length"] = str(len(content))
+        return StreamingResponse(_pieces(content), media_type="text/html", headers=headers)
 
     @app.get("/sheets/{name}", include_in_schema=False)
     async def sheet(name: str) -> Response:
@@ -370,6 +372,15 @@ def _add_page(app: FastAPI, service: Service) -> None:
         if row is None:
             raise RefusedError(404, f"there is no image {path}")
         return await _picture(service, catalogue.file_of(row), _OPEN_SIDE)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Return whether a client accepts gzip, by its header Accept-Encoding (RFC 9110)."""
+    for part in accepted.lower().split(","):
+        name, _, quality = part.replace(" ", "").partition(";q=")
+        if name == "gzip":
+            return quality.strip("0.") != "" or not quality
+    return False
 
 
 async def _pieces(content: bytes) -> AsyncIterator[bytes]:
