@@ -94,7 +94,7 @@ def test_words_for_a_missing_label_are_told(folder: Path) -> None:
     table = write(folder / "labels.csv", "\n".join(["filename,label", *rows]))
     with (
         pytest.warns(UserWarning, match="left out 9 files"),
-        pytest.warns(Notice, match="with None as no label; rename what is a class"),
+        pytest.warns(Notice, match=r"with None as no label \(rename what is a class\)"),
     ):
         data = read_labelled(table)
     assert data.labels == ["scratch"]

@@ -338,6 +338,14 @@ def test_a_sorting_that_fails_leaves_no_table_in_the_way(project: Path) -> None:
     assert not (project / "sheet.png").exists()
 
 
+def test_a_sheet_shows_images_that_are_moved_meanwhile(project: Path) -> None:
+    arguments = ["cluster", "-k", "3", "--sheet", "sheet.png", "--overwrite"]
+    assert run(*arguments).exit_code == 0
+    before = (project / "sheet.png").read_bytes()
+    assert run(*arguments, "--into", "sorted", "--mode", "move").exit_code == 0
+    assert (project / "sheet.png").read_bytes() == before
+
+
 @pytest.mark.filterwarnings("default:left out")
 def test_one_file_that_is_gone_stops_no_sorting(project: Path) -> None:
     (project / "photos/red/0.png").unlink()

@@ -281,6 +281,22 @@ def test_on_the_command_line(photos: Path, tiny_weights: Path, tmp_path: Path) -
     assert "at least 20 different images to divide into 20 folds" in result.stderr
 
 
+@pytest.mark.usefixtures("tiny_network")
+def test_without_errors_no_picture_is_said_to_be_written(
+    photos: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    (photos / "dog/a-cat.png").unlink()
+    (photos / "wild/a-dog.png").unlink()
+    command = ["label-errors", str(photos), "--network", "tinynet", "--weights", str(tiny_weights)]
+    command += ["--folds", "3", "-s", str(tmp_path / "store"), "--json"]
+    result = CliRunner().invoke(main, [*command, "-o", str(tmp_path / "errors.png")])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert (document["n_errors"], document["output"]) == (0, None)
+    assert "errors.png is not written: there are no images to draw" in result.stderr
+    assert not (tmp_path / "errors.png").exists()
+
+
 def test_no_picture_without_images() -> None:
     with pytest.raises(InvalidInputError, match="without their images"):
         PredictionsDisplay.from_label_errors(LabelErrors([], 0))

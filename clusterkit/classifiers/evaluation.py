@@ -520,8 +520,8 @@ def _score_table(scores: Sequence[tuple[str, Mapping[str, float]]]) -> str:
     Parameters
     ----------
     scores : sequence of (str, mapping of str to float)
-        Metrics of each class or average, with its name; metrics that none of them has are left out.
-        Undefined metrics of a class are written as ``-``.
+        Metrics of each class or average, with its name; metrics that none of them has are left
+        out.  Undefined metrics of a class are written as ``-``.
     """
     has = set().union(*(row for _, row in scores))
     columns = {key: title for key, title in _HEADINGS.items() if key in has}

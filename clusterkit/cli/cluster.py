@@ -248,7 +248,6 @@ def cluster(
         engine=engine,
         progress=True,
     )
-    # Drawn before --into moves the images.
     sheet = (
         plots.ContactSheets.from_clustering(
             result, n_images=per_cluster, show=show, random_state=seed, file_names=file_names
@@ -257,6 +256,9 @@ def cluster(
         else None
     )
     if into is not None:
+        if sheet is not None and mode == "move":
+            for page in sheet.pages:
+                page.plot()
         result.sort_into(into, mode=mode or "copy", strict=strict, store=store, progress=True)
         outputs.written.append(into)
     # Written last, so that a sorting that fails can be tried again with the same command.

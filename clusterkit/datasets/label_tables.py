@@ -200,7 +200,7 @@ def parse_labels(
     known = [None if is_missing_text(cell) else unprotect(cell.strip()) for cell in cells]
     if words := sorted({cell.strip() for cell in cells if is_missing_text(cell)} - {""}):
         # A class may have such a name, for example None for parts without a defect.
-        remarks.append(f"with {', '.join(words)} as no label; rename what is a class")
+        remarks.append(f"with {', '.join(words)} as no label (rename what is a class)")
     values = list(dict.fromkeys(cell for cell in known if cell is not None))
     if separator is None and not any(LABEL_SEPARATOR in value for value in values):
         if any((inner := _LIST.fullmatch(value)) and _QUOTED.search(inner[1]) for value in values):

@@ -6,6 +6,7 @@ import glob
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -219,7 +220,8 @@ class ContactSheets:
     Parameters
     ----------
     pages : list of ContactSheetDisplay
-        The plotted pages.
+        The pages.  One that is not plotted yet is plotted while it is saved, and not kept: the
+        pages of 5,000 pictures together would take more than a gigabyte.
     """
 
     def __init__(self, pages: list[ContactSheetDisplay]) -> None:
@@ -235,7 +237,7 @@ class ContactSheets:
         random_state: int | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Plot images of all clusters, on as many pages as they need.
+        """Choose images of all clusters, on as many pages as they need.
 
         Parameters
         ----------
@@ -245,14 +247,14 @@ class ContactSheets:
         Returns
         -------
         ContactSheets
-            The plotted pages.
+            The pages, not plotted.
         """
         chosen = _choose(clustering, None, n_images, show, random_state)
         kwargs = _described(clustering, chosen, kwargs)
         pages = [
             ContactSheetDisplay(
                 files, starts=starts, n_images=max(map(len, files.values())), **kwargs
-            ).plot()
+            )
             for files, starts in _pages(chosen.files)
         ]
         return cls(pages)
@@ -274,7 +276,8 @@ class ContactSheets:
         for file in paths:
             check_figure_path(file, overwrite=overwrite)
         return [
-            save_figure(page, file, overwrite=overwrite, dpi=dpi)
+            # A copy, so that its figure ends with it.
+            save_figure(copy(page), file, overwrite=overwrite, dpi=dpi)
             for page, file in zip(self.pages, paths, strict=True)
         ]
 
