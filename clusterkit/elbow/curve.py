@@ -72,10 +72,10 @@ class ElbowCurve(TableResult):
     k : int or None
         The number of clusters; None if there is no clear one.
     verdict : str
-        The reason, in one to four sentences.
+        The reason, in one to five sentences.
     confidence : float
-        Probability from 0 to 1 that ``k`` or a number next to it is right; 1 if all rows are
-        identical.
+        Probability from 0 to 1 that ``k`` or a number next to it is right, the highest of all
+        levels; 1 if all rows are identical.
     levels : tuple of Level
         The numbers that stand out, ascending, ``k`` among them; empty if ``k`` is None.
     probability : ndarray of shape (m,)
