@@ -210,7 +210,7 @@ def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Vot
     sentences = [
         f"{about}{k} clusters: {_what_speaks(best, curves)}.",
         _other_levels(sorted(number for number in levels if number != k)),
-        _single(k, int(n_clusters[first])),
+        _most_probable(k, int(n_clusters[first])),
         _disagreement(k, votes),
         f"More than {n_clusters[-1]} were not tried: there may be more." if is_open else "",
     ]
@@ -251,7 +251,7 @@ def _other_levels(numbers: list[int]) -> str:
     return f"Other level{plural}: {', '.join(map(str, numbers))}."
 
 
-def _single(k: int, most_probable: int) -> str:
+def _most_probable(k: int, most_probable: int) -> str:
     """Return a sentence on the most probable number, if it is not the chosen one."""
     if most_probable == k:
         return ""
