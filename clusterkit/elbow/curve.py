@@ -240,9 +240,9 @@ def elbow_curve(
     it is right, a logistic regression of its lead over the others.  A number is a level if its
     groups pass the test for groups, its confidence is at least 0.05, and it is one and a half times
     as probable as some number between it and each more probable one.  The best level, ``k``, is the
-    one of the highest confidence.  In 8 of 193 verdicts on photos it is not the most probable single
-    number, because the numbers beside it are probable as well; the verdict then names both.  The
-    groups of the levels are those of k-means: nearly nested, not exactly.
+    one of the highest confidence.  In 3 of the 119 verdicts on the photos below it is not the most
+    probable single number, because those beside it are probable as well; the verdict then names
+    both.  The groups of the levels are those of k-means: nearly nested, not exactly.
 
     The weights, eight numbers in all, are learned by ``tests/benchmarks/learn_verdict.py`` from
     random draws of the classes of photo sets, and from generated sets.  A digest of its name puts
