@@ -401,6 +401,21 @@ def test_levels_stand_out_from_the_numbers_between_them():
     assert find_peaks(np.array([1.0])) == [0]
 
 
+def test_the_best_level_has_the_highest_confidence():
+    """Three alone is more probable than six, but less so than five, six and seven together."""
+    found = made_up([0.1] * 7, [0.2, 0.35, 0.2, 0.34, 0.345, 0.34, 0.2])
+    assert found.probability.argmax() == 1
+    assert found.k == 6
+    assert list(found.levels) == [3, 6]
+    assert found.confidence == found.levels[6] > found.levels[3]
+    single = "3 alone is more probable, but less surely within one of the right number."
+    assert single in found.sentence
+    sharp = made_up([0.1] * 7, [0.2, 0.35, 0.2, 0.2, 0.345, 0.2, 0.2])
+    assert sharp.k == 3
+    assert sharp.confidence == sharp.levels[3] > sharp.levels[6]
+    assert "alone" not in sharp.sentence.partition("Taken")[0]
+
+
 def test_doubt_and_the_end_of_the_range_are_said():
     doubtful = made_up([0.1, 0.1, 0.1, 0.12], [0.3, 0.31, 0.3, 0.3])
     assert doubtful.confidence < 0.9

@@ -43,9 +43,9 @@ class Verdict(NamedTuple):
     k : int or None
         The number of clusters; None if there is no clear one.
     confidence : float
-        From 0 to 1.
+        From 0 to 1, the highest of all levels.
     sentence : str
-        The verdict in one to four plain sentences.
+        The verdict in one to five plain sentences.
     levels : dict of int to float
         The confidence of each number that stands out, ascending, ``k`` among them.
     probability : ndarray of shape (m,)
@@ -167,7 +167,10 @@ def count_votes(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve]) -> V
 
 
 def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Votes) -> Verdict:
-    """Choose the most probable number of clusters, if its groups are groups at all.
+    """Choose the level of the highest confidence, if there are groups at all.
+
+    Whether there are is judged at the most probable number.  The level of the highest confidence
+    may be another one, if the numbers beside it are probable as well.
 
     Parameters
     ----------
@@ -189,22 +192,25 @@ def judge(n_clusters: NDArray[np.int64], curves: Mapping[str, Curve], votes: Vot
     grouped = _probability(describe_groups(n_clusters, curves), GROUPS)
     confidences = grouped * _probability(describe_lead(ranks), NEARNESS)
     is_open = may_be_more(n_clusters, ranks)
-    best, *others = find_peaks(ranks)
-    k, confidence = int(n_clusters[best]), round(float(confidences[best]), 2)
-    probability = ranks * grouped[best]
-    if grouped[best] < _MIN_GROUPED or confidence < _MIN_CONFIDENCE:
-        is_one = grouped[best] < _MIN_GROUPED
-        lacking = _what_lacks(best, n_clusters, curves) if is_one else _NO_LEAD
+    first, *others = find_peaks(ranks)
+    probability = ranks * grouped[first]
+    confidence = round(float(confidences[first]), 2)
+    if grouped[first] < _MIN_GROUPED or confidence < _MIN_CONFIDENCE:
+        is_one = grouped[first] < _MIN_GROUPED
+        lacking = _what_lacks(first, n_clusters, curves) if is_one else _NO_LEAD
         more = f"; there may be more than {n_clusters[-1]}" if is_open else ""
         sentence = f"No clear number of clusters: {lacking}{more}."
         return Verdict(None, confidence, sentence, {}, probability)
     are_levels = (grouped >= _MIN_GROUPED) & (confidences >= _MIN_LEVEL)
-    strong = [best, *(place for place in others if are_levels[place])]
+    strong = [first, *(place for place in others if are_levels[place])]
+    best = max(strong, key=lambda place: confidences[place])
+    k, confidence = int(n_clusters[best]), round(float(confidences[best]), 2)
     levels = {int(n_clusters[place]): round(float(confidences[place]), 2) for place in strong}
     about = "About " if confidence < _LOW_CONFIDENCE else ""
     sentences = [
         f"{about}{k} clusters: {_what_speaks(best, curves)}.",
         _other_levels(sorted(number for number in levels if number != k)),
+        _most_probable(k, int(n_clusters[first])),
         _disagreement(k, votes),
         f"More than {n_clusters[-1]} were not tried: there may be more." if is_open else "",
     ]
@@ -243,6 +249,15 @@ def _other_levels(numbers: list[int]) -> str:
         return ""
     plural = "s" if numbers[1:] else ""
     return f"Other level{plural}: {', '.join(map(str, numbers))}."
+
+
+def _most_probable(k: int, most_probable: int) -> str:
+    """Return a sentence on the most probable number, if it is not the chosen one."""
+    if most_probable == k:
+        return ""
+    return (
+        f"{most_probable} alone is more probable, but less surely within one of the right number."
+    )
 
 
 def _disagreement(k: int, votes: Votes) -> str:
