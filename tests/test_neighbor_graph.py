@@ -13,7 +13,7 @@ from clusterkit.clusterers.neighbor_graph import (
 
 def cliques(sizes):
     """Return a graph of cliques without links between them."""
-    return csr_array(block_diag([np.ones((n, n)) - np.eye(n) for n in sizes]))
+    return csr_array(block_diag([csr_array(np.ones((n, n)) - np.eye(n)) for n in sizes]))
 
 
 def link(X, n_neighbors):
