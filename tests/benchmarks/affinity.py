@@ -24,7 +24,7 @@ from clusterkit.clusterers import AffinityPropagation
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.utils.parallel import count_cpus
-from tests.benchmarks.verdict import SHARED
+from tests.benchmarks.draws import SHARED
 
 
 def scikit_learn() -> Any:

@@ -1,7 +1,7 @@
 """Compare k-means of clusterkit, scikit-learn and faiss on real vectors: time, memory, inertia.
 
-``python -m tests.benchmarks.clustering`` embeds the labelled photos of the shared folder, and
-clusters 2,339 of them.  ``--features DIR`` reads ``.npz`` files with ``vectors`` instead;
+``python -m tests.benchmarks.clustering`` clusters 2,339 of the Xception vectors of the shared folder.
+``--features DIR`` reads other ``.npz`` files with ``vectors`` and ``labels``;
 ``--mnist`` takes 512 principal components of the pixels of the first 50,000 training digits of
 MNIST.  All rows are normalised.  The methods run one after the other, each in a new process, on the
 same numbers of clusters (``--k``).  The table is printed to stderr, and the same as JSON to stdout.
@@ -32,7 +32,7 @@ from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
 from clusterkit.utils.parallel import count_cpus
-from tests.benchmarks.verdict import SHARED, embed_photos, read_features
+from tests.benchmarks.draws import SHARED, read_sets
 
 # Dimension of the rows of the store.
 N_GROUPS = 10
@@ -103,10 +103,10 @@ def exact_inertia(X: Vectors, centers: Vectors) -> float:
     return float((1 + nearest).sum(dtype=np.float64))
 
 
-def load_photos(features: Path | None, n_rows: int) -> Vectors:
+def load_photos(features: Path, n_rows: int) -> Vectors:
     """Return random rows of the features of all photos."""
-    sets = read_features(features) if features else embed_photos()
-    X = np.concatenate([vectors for _, vectors, _ in sets if vectors.shape[1] == 2048])
+    sets = read_sets(features)
+    X = np.concatenate([one.vectors for one in sets if one.vectors.shape[1] == 2048])
     return X[np.sort(np.random.default_rng(0).permutation(len(X))[:n_rows])]
 
 
@@ -209,7 +209,9 @@ def report(result: dict[str, Any], first: dict[str, Any]) -> None:
 def main() -> None:
     """Measure, and print table and JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--features", type=Path, help="folder of .npz files with vectors")
+    parser.add_argument(
+        "--features", type=Path, default=SHARED / "bench", help="folder of .npz files with vectors"
+    )
     parser.add_argument("--rows", type=int, default=2339, help="number of photos")
     parser.add_argument("--mnist", action="store_true", help="cluster digits instead of photos")
     parser.add_argument("--k", type=int, nargs="+", default=list(range(2, 21)))
