@@ -2,8 +2,9 @@
 
 ``python -m tests.benchmarks.clustering`` clusters 2,339 of the Xception vectors of the shared
 folder.  ``--features DIR`` reads other ``.npz`` files with ``vectors`` and ``labels``; ``--mnist``
-takes 512 principal components of the pixels of the first 50,000 training digits of MNIST.  All rows are normalised.  The methods run one after the other, each in a new process, on the
-same numbers of clusters (``--k``).  The table is printed to stderr, and the same as JSON to stdout.
+takes 512 principal components of the pixels of the first 50,000 training digits of MNIST.  All rows
+are normalised.  The methods run one after the other, each in a new process, on the same numbers of
+clusters (``--k``).  The table is printed to stderr, and the same as JSON to stdout.
 
 ``--store ROWS`` measures the memory of MiniBatchKMeans on a store on disk instead, which is written
 with ``ROWS`` rows of 256 columns.
