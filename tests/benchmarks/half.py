@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
 from clusterkit.clusterers import KMeans
-from clusterkit.clustering.agreement import measure_agreement
+from clusterkit.clustering.agreement import measure_agreement as agree
 from clusterkit.similarity import CosineNeighbors
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.part_file import Row
@@ -60,8 +60,8 @@ def compare(file: Path, n_seeds: int) -> dict[str, Any]:
         clusters = [KMeans(k, random_state=seed).fit_predict(emb) for emb, _ in (single, half)]
         found["seeds"].append(
             {
-                "accuracy_float32": round(measure_agreement(labels.tolist(), clusters[0].tolist()).accuracy, 4),
-                "accuracy_float16": round(measure_agreement(labels.tolist(), clusters[1].tolist()).accuracy, 4),
+                "accuracy_float32": round(agree(labels.tolist(), clusters[0].tolist()).accuracy, 4),
+                "accuracy_float16": round(agree(labels.tolist(), clusters[1].tolist()).accuracy, 4),
                 "ari_of_both": round(float(adjusted_rand_score(*clusters)), 4),
             }
         )
