@@ -802,7 +802,7 @@ def test_clusters_have_different_colours_to_everybody_on_light_and_dark() -> Non
 
 
 def test_a_comparison_of_spaces_says_what_its_marks_mean(displays: dict[str, Display]) -> None:
-    display = displays["comparison"]
+    display = displays["space comparison"]
     assert display.ax_.get_xlabel() == "score and its parts: 0 as by chance, 1 best"
     legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
     assert [said.partition(":")[0] for said in legend] == [
@@ -927,7 +927,7 @@ def test_map_draws_few_as_pictures_and_many_as_points(clustering: Any) -> None:
     assert len(points.get_offsets()) == 50
     colors = {tuple(color[:3]) for color in points.get_facecolors()}
     assert len(colors) == 4
-    assert to_rgba(BLUE)[:3] in colors
+    assert to_rgba(cluster_color(0))[:3] in colors
     assert [text.get_text() for text in many.ax_.texts] == ["0", "1", "2"]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from clusterkit.clustering.cluster import cluster
@@ -28,6 +29,7 @@ from clusterkit.clustering.promotion import promote
 from clusterkit.embedding.embed import embed
 from clusterkit.extractors.pixels import Pixels
 from clusterkit.images.folder import ImageFolder
+from clusterkit.plots.style import cluster_color
 from clusterkit.report import write_report
 from clusterkit.similarity.space_audit import Audit, Finding
 
@@ -952,7 +954,8 @@ def test_little_room_and_forced_colours_leave_everything_to_be_seen(
     tab.set_viewport_size({"width": 320, "height": 256})
     swatch = tab.locator("#legend .swatch").first
     color = "(one) => getComputedStyle(one).backgroundColor"
-    assert swatch.evaluate(color) == "rgb(0, 114, 178)"
+    red, green, blue = (round(255 * part) for part in to_rgb(cluster_color(0)))
+    assert swatch.evaluate(color) == f"rgb({red}, {green}, {blue})"
     tab.evaluate("Choice.select([0])")
     tab.locator("#image-0").scroll_into_view_if_needed()
     assert tab.locator("#selected").bounding_box()["height"] < 60

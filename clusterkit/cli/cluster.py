@@ -257,8 +257,7 @@ def cluster(
     )
     if into is not None:
         if sheet is not None and mode == "move":
-            for page in sheet.pages:
-                page.plot()
+            sheet.plot()
         result.sort_into(into, mode=mode or "copy", strict=strict, store=store, progress=True)
         outputs.written.append(into)
     # Written last, so that a sorting that fails can be tried again with the same command.

@@ -259,6 +259,12 @@ class ContactSheets:
         ]
         return cls(pages)
 
+    def plot(self) -> Self:
+        """Plot all pages now, before the image files are moved."""
+        for page in self.pages:
+            page.plot()
+        return self
+
     def save(self, path: str | Path, *, overwrite: bool = False, dpi: float = 150) -> list[Path]:
         """Write the pages: the first to ``path``, the others to ``NAME-2``, ``NAME-3`` and so on.
 
