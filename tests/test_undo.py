@@ -99,6 +99,18 @@ def test_photos_that_were_swapped_by_hand(tmp_path: Path) -> None:
     assert [file.read_text() for file in files] == ["photo a", "photo b"]
 
 
+def test_a_photo_in_the_place_of_another_that_is_away(tmp_path: Path) -> None:
+    into = tmp_path / "sorted"
+    files = take(tmp_path / "photos", "ab")
+    sort_into_folders(files, ["cat", "cat"], into, mode="move")
+    (into / "cat/a.jpg").rename(tmp_path / "away.jpg")
+    (into / "cat/b.jpg").rename(into / "cat/a.jpg")
+    # Taking back the one leaves nothing in the place of the other, which a dry run knows.
+    done = undo_twice(into)
+    assert (done.n_undone, done.kept, done.missing) == (1, [], [str(files[0])])
+    assert texts(tmp_path) == {"away.jpg": "photo a", "photos/b.jpg": "photo b"}
+
+
 def test_a_photo_that_was_put_back_by_hand(tmp_path: Path) -> None:
     """Also if the old place is below the sorted folder."""
     photos = tmp_path / "photos"

@@ -212,11 +212,19 @@ class _Planner:
         self._folder = folder
         self._folders = manifest.folders
         self._strays = Strays(folder, manifest.transfers)
-        # Paths to which a dry run would have moved files.
+        # Paths to which a dry run would have moved files, and those where it would have taken them.
         self._back: dict[str, str | None] = {}
+        self._taken: set[Path] = set()
 
     def decide(self, transfer: Transfer) -> _Step:
         """Return how a transfer is undone."""
+        step = self._decide(transfer)
+        if step.place is not None and step.reason is None:
+            self._taken.add(step.place)
+        return step
+
+    def _decide(self, transfer: Transfer) -> _Step:
+        """Return how a transfer is undone after those before."""
         target, old_place = self._folder / transfer.target, Path(transfer.source)
         step = self._find(transfer, target)
         if step.place is None:
@@ -256,7 +264,7 @@ class _Planner:
                 # It could be another file with the same content.
                 return _Step(place, reason=f"it was moved by hand from {target}")
             return _Step(place)
-        if os.path.lexists(target):
+        if os.path.lexists(target) and target not in self._taken:
             where = "changed after it was sorted" if is_ours else f"moved out of {self._folder}"
             return _Step(reason=f"it was {where}")
         return _Step(is_missing=transfer.mode == "move")
