@@ -139,6 +139,30 @@ def find_copies(
     return sorted(_CopyGraph(images, thumbnails, vectors, apart, SURE, progress=progress).pairs())
 
 
+def find_first_copies(
+    files: Sequence[Path], apart: Collection[tuple[str, str]]
+) -> dict[Path, Path]:
+    """Map each copy among files to the first file of its group.
+
+    Parameters
+    ----------
+    files : sequence of path
+        The images.
+    apart : collection of (str, str)
+        Sorted pairs of digests of images that are not copies of each other.
+
+    Returns
+    -------
+    dict of path to path
+        The first file by copy; files without an earlier copy are left out.
+    """
+    first: dict[int, int] = {}
+    for one, other in find_copies(files, apart=apart):
+        # The pairs are sorted, so that the first of each first is known.
+        first[other] = min(first.get(other, other), first.get(one, one))
+    return {files[other]: files[one] for other, one in first.items()}
+
+
 def make_thumbnails(
     images: Sequence[str | Path] | NDArray[np.uint8], *, progress: bool = False
 ) -> list[Thumbnail]:

@@ -15,15 +15,10 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from clusterkit.clusterers.distances import margins_to_others
+from clusterkit.datasets.copies import find_first_copies
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display, check_figure_path, save_figure
-from clusterkit.plots.pictures import (
-    N_CANDIDATES,
-    Sheet,
-    and_more,
-    find_first_copies,
-    load_pictures,
-)
+from clusterkit.plots.pictures import N_CANDIDATES, Sheet, and_more, load_pictures
 from clusterkit.plots.style import QUIET, cluster_color, cluster_name
 from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.locations import as_path

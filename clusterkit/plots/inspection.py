@@ -8,15 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from matplotlib.axes import Axes
 
+from clusterkit.datasets.copies import find_first_copies
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display
-from clusterkit.plots.pictures import (
-    N_CANDIDATES,
-    Sheet,
-    and_more,
-    find_first_copies,
-    load_pictures,
-)
+from clusterkit.plots.pictures import N_CANDIDATES, Sheet, and_more, load_pictures
 from clusterkit.plots.style import QUIET, RULE, cluster_color, cluster_name, text_width
 from clusterkit.utils.noise import NOISE
 

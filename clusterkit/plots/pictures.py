@@ -4,7 +4,6 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,6 @@ from matplotlib.patches import Rectangle
 from matplotlib.typing import ColorType
 from numpy.typing import NDArray
 
-from clusterkit.datasets.copies import find_copies
 from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import read_bytes
@@ -202,15 +200,6 @@ class Sheet:
 def and_more(count: int, noun: str) -> str:
     """Return "… and 12 more images", with the noun in the right number."""
     return f"… and {count:,} more {noun}{'' if count == 1 else 's'}"
-
-
-def find_first_copies(files: Sequence[Path], apart: frozenset[tuple[str, str]]) -> dict[Path, Path]:
-    """Map each copy among files to the first of its kind; see :func:`find_copies` for ``apart``."""
-    first: dict[int, int] = {}
-    for one, other in find_copies(files, apart=apart):
-        # The pairs are sorted, so that the first of each first is known.
-        first[other] = min(first.get(other, other), first.get(one, one))
-    return {files[other]: files[one] for other, one in first.items()}
 
 
 class PictureGrid(Display):
