@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.images.decoding import decode_image
@@ -102,6 +102,17 @@ def test_the_limit_of_pixels_is_pillows(monkeypatch: pytest.MonkeyPatch) -> None
         decode_image(PNG)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert decode_image(PNG)[0].shape == (32, 48, 3)
+
+
+def test_the_reason_of_a_decoder_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no end\nof the file\n")
+
+    # What Pillow calls to read the pixels of a PNG.
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
+    with pytest.raises(ImageError) as caught:
+        decode_image(PNG)
+    assert str(caught.value) == "damaged: no end of the file"
 
 
 def test_a_jpeg_with_odd_sides_is_decoded_at_half_its_size_without_a_resize() -> None:

@@ -150,7 +150,7 @@ def decode_here(
         raise ImageError("there is not enough memory to decode it") from None
     # Pillow's plugins raise almost any exception on damaged files.
     except Exception as error:
-        raise ImageError(f"damaged: {error or type(error).__name__}") from error
+        raise ImageError(_damaged(error)) from error
 
 
 def _is_safe_here(data: bytes) -> bool:
@@ -240,8 +240,13 @@ def _why_unknown(data: bytes) -> str:
             if accepts and accepts(data[:16]) is True:
                 factory(io.BytesIO(data), "")
         except Exception as error:
-            return f"damaged: {error}"
+            return _damaged(error)
     return "not an image, or of an unknown format"
+
+
+def _damaged(error: Exception) -> str:
+    """Return a decoder's error as a reason in one line."""
+    return f"damaged: {' '.join(str(error).split()) or type(error).__name__}"
 
 
 def _webp_shape(data: bytes) -> tuple[int, int]:
