@@ -374,3 +374,15 @@ def test_predictions_are_read_as_they_were_written(tmp_path: Path) -> None:
     table = read_label_table(tmp_path / "p.csv", label_column="truth")
     assert table.labels == classes
     assert "-0.500000" in (tmp_path / "p.csv").read_text()
+
+
+def test_classes_that_read_alike_are_named(tmp_path: Path) -> None:
+    fill(tmp_path / "set", "train", classes="Cat dog")
+    fill(tmp_path / "set", "test", classes="cat dog")
+    with pytest.warns(Notice, match=r"set read alike, .* its own: Cat, cat$"):
+        assert set(read_labelled(tmp_path / "set").class_counts) == {"Cat", "cat", "dog"}
+    table = tmp_path / "labels.csv"
+    # The last is e and an accent: another way to write the same name.
+    table.write_text("path,labels\na.png,Été|Dog\nb.png,dog\nc.png,e\u0301te\u0301\n", "utf-8")
+    with pytest.warns(Notice, match="read alike, .*: Dog, dog; e\u0301te\u0301, Été$"):
+        read_label_table(table)

@@ -9,10 +9,11 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from clusterkit.datasets.names import UNLABELLED, first_few, part_of
+from clusterkit.datasets.names import UNLABELLED, first_few, part_of, warn_of_look_alikes
 from clusterkit.datasets.tables import Table, as_text, is_raw, read_table, say_code_page, unprotect
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.utils.noise import is_missing_text
@@ -115,7 +116,8 @@ def read_label_table(
     Warns
     -----
     Notice
-        How the table was interpreted, unless it is a plain CSV file of two columns.
+        How the table was interpreted, unless it is a plain CSV file of two columns; and which
+        classes read alike, such as Cat and cat.
     """
     table = read_table(file)
     remarks = list(table.remarks)
@@ -149,6 +151,8 @@ def read_label_table(
     if remarks:
         warnings.warn(f"{table.file} is read {', '.join(remarks)}", Notice, stacklevel=3)
     found = _unite(table, paths, labels, parts)
+    several = ([label] if isinstance(label, str) else label or () for label, _ in found.values())
+    warn_of_look_alikes(chain.from_iterable(several), table.file)
     names = (table.header[paths], table.header[chosen[0]])
     return LabelTable(
         table.file,

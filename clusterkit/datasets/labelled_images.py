@@ -22,6 +22,7 @@ from clusterkit.datasets.names import (
     first_few,
     match_names,
     part_of,
+    warn_of_look_alikes,
 )
 from clusterkit.datasets.pixel_tables import IDX_IMAGES, is_pixel_csv, read_idx_pair, read_pixel_csv
 from clusterkit.datasets.tables import TABLE_SUFFIXES, as_text, spellings
@@ -159,7 +160,7 @@ def read_labelled(
     UserWarning
         If images without a label are left out.
     Notice
-        How an ambiguous source was interpreted.
+        How an ambiguous source was interpreted, and which classes read alike, such as Cat and cat.
     """
     source = as_path(source)
     if isinstance(source, RemotePath):
@@ -215,6 +216,7 @@ def _from_folder(folder: Path, exclude: list[str]) -> LabelledImages:
             if entry.name not in set(labels) and not exclude:
                 raise InvalidInputError(f"the class folder {entry} holds no image")
         _check_folders_differ(folder / top, [path[len(top) :] for path in images.paths])
+    warn_of_look_alikes(labels, folder)
     files = images.files
     return LabelledImages(
         [files[row] for row in kept],

@@ -2,12 +2,13 @@
 
 import re
 import unicodedata
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
 from clusterkit.datasets.tables import as_text, spellings, unprotect
-from clusterkit.errors import InvalidInputError
+from clusterkit.errors import InvalidInputError, Notice
 
 TRAIN, VALIDATION, TEST = "train", "val", "test"
 # Images to be predicted, without labels.
@@ -182,6 +183,21 @@ def first_few(items: Iterable[str], max_items: int = 3) -> str:
     items = list(items)
     more = f" and {len(items) - max_items} more" if len(items) > max_items else ""
     return ", ".join(items[:max_items]) + more
+
+
+def warn_of_look_alikes(classes: Iterable[str], source: str | Path) -> None:
+    """Warn of classes whose names differ only in case or coding: often one class is meant."""
+    spelled = defaultdict(set)
+    for name in classes:
+        spelled[_composed(name).casefold()].add(name)
+    alike = [", ".join(sorted(names)) for _, names in sorted(spelled.items()) if len(names) > 1]
+    if alike:
+        warnings.warn(
+            f"classes in {source} read alike, and each counts as one of its own: "
+            f"{'; '.join(alike)}",
+            Notice,
+            stacklevel=4,
+        )
 
 
 def _composed(path: str) -> str:
