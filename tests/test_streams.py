@@ -18,7 +18,7 @@ from clusterkit.__main__ import run as run_program
 from clusterkit.cli import main
 from clusterkit.cli.streams import PatientStream, notice
 from clusterkit.embedding.embed import embed
-from clusterkit.utils.paths import escape_path
+from clusterkit.utils.text import escape_path
 
 ODD_NAMES = [
     b"a.png",

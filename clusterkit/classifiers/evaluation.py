@@ -25,9 +25,8 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.images.batches import strict_batches
 from clusterkit.networks.runtimes.keras import run_network
 from clusterkit.store.embeddings import Embeddings
-from clusterkit.utils.noise import without_nan
 from clusterkit.utils.parallel import default_batch_size
-from clusterkit.utils.paths import printable
+from clusterkit.utils.text import printable, without_nan
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier

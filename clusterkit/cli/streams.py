@@ -16,8 +16,8 @@ from typing import Any
 import click
 
 from clusterkit.errors import Notice
-from clusterkit.utils.paths import json_text, printable
 from clusterkit.utils.silence import silenced_stderr
+from clusterkit.utils.text import json_text, printable
 
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
@@ -39,7 +39,7 @@ def notice(message: object) -> None:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print one JSON document; see :func:`clusterkit.utils.paths.json_text`."""
+    """Print one JSON document; see :func:`clusterkit.utils.text.json_text`."""
     encoding = (sys.stdout.encoding or "utf-8").lower().replace("_", "-")
     # JSON is UTF-8; streams of another encoding get escape sequences.
     _write(json_text(document, only_ascii=encoding not in ("utf-8", "utf8")) + "\n")

@@ -28,9 +28,8 @@ from clusterkit.store.part_file import FLOAT16, Row
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store, as_store
 from clusterkit.store.writing import PART_ROWS
-from clusterkit.utils.paths import unescape_path
 from clusterkit.utils.ray_engine import RayEngine, as_engine
-from clusterkit.utils.text import plural
+from clusterkit.utils.text import plural, unescape_path
 
 # Maximum seconds per part: with PART_ROWS, they bound lost work and memory.
 PART_SECONDS = 5.0

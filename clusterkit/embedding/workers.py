@@ -17,8 +17,8 @@ from clusterkit.store.part_file import FLOAT16, MAX_FLOAT16, Row
 from clusterkit.store.space import KnownRow, Space
 from clusterkit.utils.locations import is_gone, join, reading_workers
 from clusterkit.utils.parallel import map_ahead
-from clusterkit.utils.paths import escape_path
 from clusterkit.utils.progress import progress_bar
+from clusterkit.utils.text import escape_path
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from clusterkit.store.embeddings import (
 from clusterkit.store.reading import as_space, is_large
 from clusterkit.store.space import Space
 from clusterkit.utils.locations import absolute, as_path, relative
-from clusterkit.utils.paths import unescape_path
+from clusterkit.utils.text import unescape_path
 
 # Number of images from which an index is worthwhile: comparing all would take 10 ms and more.
 MANY = 50_000

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.utils.locations import common_folder, is_within, join, relative
-from clusterkit.utils.paths import escape_path, unescape_path
+from clusterkit.utils.text import escape_path, unescape_path
 
 # Paths that need no normalising: no part of them is empty, or begins with a dot.
 _NORMAL = re.compile(r"(?:[^/.\\\n][^/\\\n]*/)*[^/.\\\n][^/\\\n]*")

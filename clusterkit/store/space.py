@@ -21,7 +21,7 @@ from clusterkit.store.part_list import PartList, is_failures
 from clusterkit.store.snapshot import KnownRow, Snapshot, read_consistently
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.locations import absolute, as_path, common_folder, relative
-from clusterkit.utils.paths import escape_path
+from clusterkit.utils.text import escape_path
 
 # pyarrow is imported on use, to keep the import of this module fast.
 if TYPE_CHECKING:
