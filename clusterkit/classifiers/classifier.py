@@ -34,9 +34,8 @@ from clusterkit.networks.runtimes.choose import PRECISIONS
 from clusterkit.networks.runtimes.keras import gpu_has_bfloat16, run_network
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
-from clusterkit.utils.arguments import as_plain, check_at_least, is_number
+from clusterkit.utils.arguments import as_plain, check_at_least, draw_seed, is_number
 from clusterkit.utils.parallel import default_batch_size
-from clusterkit.utils.seeds import draw_seed
 from clusterkit.utils.text import did_you_mean
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from clusterkit import __version__
 from clusterkit.cli.options import Group
 from clusterkit.cli.streams import notice, open_streams, quiet_libraries
 from clusterkit.errors import ClusterkitError
-from clusterkit.utils.optional_imports import find_backend_problem
-from clusterkit.utils.registry import load
+from clusterkit.utils.imports import find_backend_problem, load
 
 # The exit status after Ctrl-C, as of shells.
 INTERRUPTED = 130

@@ -12,7 +12,7 @@ import click
 
 from clusterkit.cli.options import Decorator, LocalPath
 from clusterkit.cli.streams import notice, print_json
-from clusterkit.utils.registry import load
+from clusterkit.utils.imports import load
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 _overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that exist.")

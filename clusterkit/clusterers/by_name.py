@@ -1,6 +1,6 @@
 """Registry of clusterers by their command-line names."""
 
-from clusterkit.utils.registry import Registry
+from clusterkit.utils.imports import Registry
 
 CLUSTERERS = Registry(
     "clusterer",

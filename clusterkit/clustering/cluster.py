@@ -38,10 +38,9 @@ from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.reading import as_embeddings
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
-from clusterkit.utils.arguments import as_plain, check_at_least
+from clusterkit.utils.arguments import as_plain, check_at_least, check_seed, draw_seed
 from clusterkit.utils.noise import NOISE
 from clusterkit.utils.ray_engine import RayEngine, as_engine
-from clusterkit.utils.seeds import check_seed, draw_seed
 from clusterkit.utils.text import plural
 
 

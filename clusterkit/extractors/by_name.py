@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.utils.registry import Registry
+from clusterkit.utils.imports import Registry
 from clusterkit.utils.text import did_you_mean
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from clusterkit.images.jpeg import (
 from clusterkit.images.metadata import read_orientation, without_metadata
 from clusterkit.images.resizing import check_resize_mode, resize_image
 from clusterkit.images.tiff import Tiff, is_tiff
-from clusterkit.utils.optional_imports import require
+from clusterkit.utils.imports import require
 
 _HEIC_BRANDS = frozenset(b"heic heim heis heix hevc hevx mif1 msf1".split())
 

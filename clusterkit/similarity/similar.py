@@ -24,9 +24,8 @@ from clusterkit.similarity.catalogue import Catalogue, as_searchable
 from clusterkit.similarity.explanation import Explanation, explain_vectors, select_image
 from clusterkit.similarity.nearest import nearest_of_any_length
 from clusterkit.store.embeddings import Embeddings, describe_space
-from clusterkit.utils.arguments import check_at_least
+from clusterkit.utils.arguments import check_at_least, check_seed
 from clusterkit.utils.locations import absolute, as_path, find_gone, is_gone, join, real_path
-from clusterkit.utils.seeds import check_seed
 from clusterkit.utils.text import join_lines, plural, unescape_path
 
 if TYPE_CHECKING:

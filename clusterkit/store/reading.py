@@ -12,9 +12,8 @@ from clusterkit.store.embeddings import Embeddings, RandomSample
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
-from clusterkit.utils.arguments import check_at_least
+from clusterkit.utils.arguments import check_at_least, generator_from
 from clusterkit.utils.memory import available_memory
-from clusterkit.utils.seeds import generator_from
 
 # A space is large if its vectors take more bytes than this, or than this share of the free memory.
 # The first limit usually applies, so that the result does not depend on the machine.

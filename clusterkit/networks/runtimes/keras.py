@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from clusterkit.images.batches import pad_batch
 from clusterkit.networks.runtimes.base import NetworkSource, Run
 from clusterkit.networks.runtimes.graph import open_graph, run_graph
-from clusterkit.utils.optional_imports import keras_backend
+from clusterkit.utils.imports import keras_backend
 from clusterkit.utils.parallel import describe_processor, has_gpu
 
 
