@@ -11,9 +11,9 @@ import pytest
 from clusterkit.errors import InvalidInputError, StoreError
 from clusterkit.store.ledgers import ORDINARY, Ledgers
 from clusterkit.store.part_file import Row
-from clusterkit.store.part_list import Part, PartList, is_part, part_name
 from clusterkit.store.snapshot import Snapshot
 from clusterkit.store.space import Space
+from clusterkit.store.space_files import Part, PartList, is_part, part_name
 from clusterkit.store.store import Store
 from tests.kills import Changes, Killed
 from tests.stores import SPACE, make_row, rows_of
@@ -229,7 +229,7 @@ def test_a_cleaned_row_never_counts_before_a_later_one_of_a_writer(
 def test_small_parts_wait_until_nobody_else_writes(
     space: Space, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clusterkit.store.cleaning._MANY_SMALL", 2)
+    monkeypatch.setattr("clusterkit.store.writing._MANY_SMALL", 2)
     with another(space).adding("a"):
         space.clean()
         assert len(space.parts) == 4

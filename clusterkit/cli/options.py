@@ -508,7 +508,7 @@ def open_search(
 
 def _is_streamed(space: "Space", stream: bool | None) -> bool:
     """Return whether a space is read part by part; print a notice if that was not requested."""
-    from clusterkit.store.reading import is_large
+    from clusterkit.store.store import is_large
 
     is_streamed = is_large(space) if stream is None else stream
     if is_streamed and stream is None:

@@ -35,8 +35,7 @@ from clusterkit.elbow.curve import elbow_curve
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.similarity.image_confounders import remove_confounders
 from clusterkit.store.embeddings import Embeddings
-from clusterkit.store.reading import as_embeddings
-from clusterkit.store.store import Store
+from clusterkit.store.store import Store, as_embeddings
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.arguments import as_plain, check_at_least, check_seed, draw_seed
 from clusterkit.utils.noise import NOISE

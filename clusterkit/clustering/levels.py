@@ -16,9 +16,8 @@ from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.elbow.curve import ElbowCurve, Level, elbow_curve
 from clusterkit.errors import InvalidInputError
 from clusterkit.store.embeddings import Embeddings, RandomSample
-from clusterkit.store.reading import as_sample
 from clusterkit.store.space import Space
-from clusterkit.store.store import Store
+from clusterkit.store.store import Store, as_sample
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.text import join_lines
 

@@ -17,7 +17,7 @@ from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.similarity.image_confounders import remove_confounders
 from clusterkit.store.embeddings import Embeddings
-from clusterkit.store.reading import as_embeddings
+from clusterkit.store.store import as_embeddings
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.text import plural
 

@@ -19,7 +19,7 @@ from clusterkit.clustering.saved import read_clusters
 from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.store.embeddings import Embeddings, describe_space
-from clusterkit.store.reading import as_vectors
+from clusterkit.store.store import as_vectors
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.locations import as_path
 from clusterkit.utils.noise import NOISE

@@ -18,7 +18,7 @@ from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.images.properties import ImageProperties, measure_properties
 from clusterkit.similarity.confounders import Confounder, Removal, remove_confounder
 from clusterkit.store.embeddings import Embeddings, describe_space
-from clusterkit.store.reading import as_embeddings
+from clusterkit.store.store import as_embeddings
 from clusterkit.utils.text import did_you_mean, plural
 
 # Name of each confounder in a sentence.

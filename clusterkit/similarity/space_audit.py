@@ -23,7 +23,7 @@ from clusterkit.similarity.image_confounders import (
 )
 from clusterkit.similarity.nearest import nearest_others
 from clusterkit.store.embeddings import Embeddings, RandomSample, describe_space
-from clusterkit.store.reading import as_sample
+from clusterkit.store.store import as_sample
 from clusterkit.utils.arguments import check_at_least, generator_from
 from clusterkit.utils.outliers import UNUSUAL, modified_z_scores
 from clusterkit.utils.text import join_lines, percent, plural

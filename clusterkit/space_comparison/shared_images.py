@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError, StoreError
 from clusterkit.store.embeddings import Embeddings, RandomSample, describe_space
-from clusterkit.store.reading import read_or_stream
-from clusterkit.store.store import Store
+from clusterkit.store.store import Store, read_or_stream
 from clusterkit.store.stream import SAMPLE_SIZE, VectorStream
 from clusterkit.utils.arguments import check_at_least, generator_from
 from clusterkit.utils.locations import as_path

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from clusterkit.errors import StoreError
 from clusterkit.images.folder import FileStatus, ImageFolder, digest_weights
-from clusterkit.store import cleaning, row_paths, writing
-from clusterkit.store.description import Description
+from clusterkit.store import writing
 from clusterkit.store.embeddings import Embeddings, TopClasses
-from clusterkit.store.folders import Folders
 from clusterkit.store.ledgers import Ledgers
-from clusterkit.store.part_list import PartList, is_failures
-from clusterkit.store.snapshot import KnownRow, Snapshot, read_consistently
+from clusterkit.store.snapshot import KnownRow, Snapshot, file_of, read_consistently
+from clusterkit.store.space_files import Description, Folders, PartList, is_failures
 from clusterkit.store.stream import VectorStream
-from clusterkit.utils.locations import absolute, as_path, common_folder, relative
+from clusterkit.utils.locations import absolute, as_path, common_folder, is_within, relative
 from clusterkit.utils.text import escape_path
 
 # pyarrow is imported on use, to keep the import of this module fast.
@@ -338,7 +336,7 @@ class Space:
         StoreError
             If another run is writing.
         """
-        cleaning.check_alone(self.ledgers)
+        writing.check_alone(self.ledgers)
 
     def clean(self, *, prune: bool = False) -> int:
         """Drop outdated rows.
@@ -356,14 +354,14 @@ class Space:
         int
             Number of missing files whose rows were dropped.
         """
-        return cleaning.clean(self.ledgers, prune=prune)
+        return writing.clean(self.ledgers, prune=prune)
 
     def settle(self) -> None:
         """Take over the lists of further writers, and drop outdated rows, if all have ended.
 
         The last of several concurrent writers leaves the space as an ordinary run does.
         """
-        cleaning.settle(self.ledgers)
+        writing.settle(self.ledgers)
 
     # Image files
 
@@ -374,11 +372,12 @@ class Space:
 
     def root_of(self, folder: Path) -> str:
         """Return an image root as stored, relative to the store's location if below it."""
-        return row_paths.root_of(self.place, folder)
+        is_below = is_within(folder, self.place)
+        return escape_path(relative(folder, self.place) if is_below else str(folder))
 
     def file_of(self, root: str, path: str) -> str:
         """Return the absolute path of a row's file."""
-        return row_paths.file_of(self.place, root, path)
+        return file_of(self.place, root, path)
 
     def check_root(self, folder: Path, known: Mapping[str, KnownRow]) -> None:
         """Check that images of a folder have a common folder with the known ones.
