@@ -16,7 +16,7 @@ from PIL import Image
 import clusterkit.cli.similar
 from clusterkit.__main__ import run as run_program
 from clusterkit.cli import main
-from clusterkit.cli.streams import PatientStream, notice
+from clusterkit.cli.outputs import PatientStream, notice
 from clusterkit.embedding.embed import embed
 from clusterkit.utils.text import escape_path
 

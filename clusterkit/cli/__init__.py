@@ -16,7 +16,7 @@ import click
 
 from clusterkit import __version__
 from clusterkit.cli.options import Group
-from clusterkit.cli.streams import notice, open_streams, quiet_libraries
+from clusterkit.cli.outputs import notice, open_streams, quiet_libraries
 from clusterkit.errors import ClusterkitError
 from clusterkit.utils.imports import find_backend_problem, load
 

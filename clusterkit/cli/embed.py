@@ -15,8 +15,7 @@ from clusterkit.cli.options import (
     store_option,
     weights_option,
 )
-from clusterkit.cli.outputs import Outputs, outputs
-from clusterkit.cli.streams import notice, say_result
+from clusterkit.cli.outputs import Outputs, notice, outputs, say_result
 from clusterkit.errors import InvalidInputError
 
 if TYPE_CHECKING:
