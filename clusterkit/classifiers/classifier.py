@@ -27,7 +27,7 @@ from clusterkit.datasets.split import split
 from clusterkit.errors import ImageError, InvalidInputError, SpaceMismatchError, WeightsError
 from clusterkit.extractors.applications import NETWORKS, KerasApplication, default_weights
 from clusterkit.extractors.base import Extractor
-from clusterkit.extractors.remembered import recall_if_gone, recall_weights
+from clusterkit.extractors.by_name import recall_if_gone, recall_weights
 from clusterkit.images.batches import list_files, strict_batches
 from clusterkit.images.pixels import as_images, check_pixels, is_pixels
 from clusterkit.networks.runtimes.choose import PRECISIONS

@@ -30,7 +30,7 @@ from clusterkit.datasets.split import split
 from clusterkit.embedding.embed import describe
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import NETWORKS
-from clusterkit.extractors.remembered import recall_weights
+from clusterkit.extractors.by_name import recall_weights
 from clusterkit.images.batches import pixel_batches
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store

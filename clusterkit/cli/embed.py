@@ -121,8 +121,7 @@ def embed(
       clusterkit embed s3://bucket/photos --store s3://bucket/store
     """
     from clusterkit.embedding.embed import embed_to_store
-    from clusterkit.extractors.by_name import WITHOUT_NETWORK
-    from clusterkit.extractors.remembered import recall_extractor
+    from clusterkit.extractors.by_name import WITHOUT_NETWORK, recall_extractor
     from clusterkit.images.folder import ImageFolder
 
     images = ImageFolder(folders, exclude=exclude)

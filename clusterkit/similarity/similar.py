@@ -216,7 +216,7 @@ def explain(
     >>> round(explanation.similarity, 2), explanation.n_pairs, explanation.intersection
     (0.96, 3, 1.0)
     """
-    from clusterkit.extractors.remembered import RememberedExtractor
+    from clusterkit.extractors.by_name import RememberedExtractor
     from clusterkit.similarity.picture_explanation import explain_pictures
 
     check_seed(random_state)
@@ -310,7 +310,7 @@ def _look_up(
     rows |= {row for row in (own, embeddings.find(place)) if row is not None}
     if not same:
         if extractor is None:
-            from clusterkit.extractors.remembered import RememberedExtractor
+            from clusterkit.extractors.by_name import RememberedExtractor
 
             extractor = RememberedExtractor(embeddings.space, weights=weights)
         return _embed_query(as_path(image), extractor), sorted(rows)

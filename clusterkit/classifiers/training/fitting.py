@@ -16,8 +16,7 @@ from clusterkit.classifiers.training.checkpoint import Checkpoint, KeepCheckpoin
 from clusterkit.classifiers.training.tensorboard import TensorBoardLog
 from clusterkit.datasets.split import MAX_RATIO, class_weights
 from clusterkit.errors import InvalidInputError
-from clusterkit.extractors.applications import dtype_policy
-from clusterkit.networks.runtimes.keras import run_network, to_computed
+from clusterkit.networks.runtimes.keras import dtype_policy, run_network, to_computed
 from clusterkit.networks.training import BestEpoch, compile_network, fit_epochs
 
 # The validation loss is averaged over this part of the epochs.
