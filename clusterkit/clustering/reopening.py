@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from clusterkit.clusterers.distances import distances_to_centers
-from clusterkit.clustering.clustering import Clustering
+from clusterkit.clustering.cluster import Clustering
 from clusterkit.clustering.confounding import Confounding
 from clusterkit.clustering.earlier import EarlierClusters, check_earlier, read_earlier
 from clusterkit.datasets.names import first_few

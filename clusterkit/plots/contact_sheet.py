@@ -24,7 +24,7 @@ from clusterkit.utils.arguments import check_at_least, check_seed, generator_fro
 from clusterkit.utils.locations import as_path
 
 if TYPE_CHECKING:
-    from clusterkit.clustering.clustering import Clustering
+    from clusterkit.clustering.cluster import Clustering
 
 _SIDE, _GAP, _MARGIN, _HEAD, _NOTE, _CAPTION = 76.0, 6.0, 4.0, 112.0, 20.0, 10.0
 # Pictures per row, and rows per page.

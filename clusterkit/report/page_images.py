@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.clusterers.distances import distances_to_centers
-from clusterkit.clustering.clustering import Clustering
+from clusterkit.clustering.cluster import Clustering
 from clusterkit.clustering.earlier import check_earlier, read_earlier
 from clusterkit.clustering.reopening import as_clustered, is_normalized
 from clusterkit.clustering.saved import read_clusters
