@@ -25,11 +25,13 @@ from clusterkit.clusterers.refinement.candidates import (
     FIRST,
     Candidate,
     Labels,
+    Points,
     choose,
     explain_choice,
     make_candidates,
+    usable_numbers,
+    whiten,
 )
-from clusterkit.clusterers.refinement.whitening import Points, usable_numbers, whiten
 from clusterkit.clusterers.row_stream import BATCH_ROWS, RowStream
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal
