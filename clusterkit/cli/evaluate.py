@@ -51,7 +51,7 @@ def evaluate(
 
 def _print_left_out(evaluation: "Evaluation", labels: Path | None) -> None:
     """Print how far images and labels fit."""
-    from clusterkit.datasets.names import first_few
+    from clusterkit.utils.text import first_few
 
     if labels is not None:
         notice(f"{labels} has a label for {evaluation.n} of the images.")

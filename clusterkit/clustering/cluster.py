@@ -37,7 +37,6 @@ from clusterkit.clustering.matching import IdentityReport, continue_kmeans, matc
 from clusterkit.clustering.naming import find_classes, name_clusters
 from clusterkit.clustering.provenance import LabelOrigin
 from clusterkit.clustering.saved import write_clusters
-from clusterkit.datasets.names import first_few
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.elbow.curve import elbow_curve
 from clusterkit.errors import InvalidInputError, Notice
@@ -51,7 +50,7 @@ from clusterkit.utils.arguments import as_plain, check_at_least, check_seed, dra
 from clusterkit.utils.html import Markup
 from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.ray_engine import RayEngine, as_engine
-from clusterkit.utils.text import join_lines, plural
+from clusterkit.utils.text import first_few, join_lines, plural
 
 # Extractors whose vectors are nearly the pixels.
 _BY_TONE = frozenset({"pixels", "autoencoder"})

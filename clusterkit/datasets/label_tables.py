@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from clusterkit.datasets.names import UNLABELLED, first_few, part_of
+from clusterkit.datasets.names import UNLABELLED, part_of
 from clusterkit.datasets.tables import Table, as_text, is_raw, read_table, say_code_page, unprotect
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.utils.noise import is_missing_text
+from clusterkit.utils.text import first_few
 
 # Separator between several labels of an image.
 LABEL_SEPARATOR = "|"

@@ -14,15 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.datasets.label_tables import read_label_table
-from clusterkit.datasets.names import (
-    TEST,
-    TRAIN,
-    UNLABELLED,
-    are_parts,
-    first_few,
-    match_names,
-    part_of,
-)
+from clusterkit.datasets.names import TEST, TRAIN, UNLABELLED, are_parts, match_names, part_of
 from clusterkit.datasets.pixel_tables import IDX_IMAGES, is_pixel_csv, read_idx_pair, read_pixel_csv
 from clusterkit.datasets.tables import TABLE_SUFFIXES, as_text, spellings
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
@@ -34,7 +26,7 @@ from clusterkit.images.folder import (
 )
 from clusterkit.utils.arguments import as_list
 from clusterkit.utils.locations import RemotePath, as_path
-from clusterkit.utils.text import plural
+from clusterkit.utils.text import first_few, plural
 
 
 @dataclass(frozen=True, eq=False, repr=False)

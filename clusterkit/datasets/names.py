@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
 from clusterkit.datasets.tables import as_text, spellings, unprotect
@@ -175,13 +175,6 @@ def _one_to_one(pairs: Sequence[tuple[str, str]], source: str | Path) -> dict[st
                     f"{others[1]}. Write each path with its folders, so that it fits one"
                 )
     return dict(pairs)
-
-
-def first_few(items: Iterable[str], max_items: int = 3) -> str:
-    """Return the first items as text: "a, b, c and 4 more"."""
-    items = list(items)
-    more = f" and {len(items) - max_items} more" if len(items) > max_items else ""
-    return ", ".join(items[:max_items]) + more
 
 
 def _composed(path: str) -> str:

@@ -186,6 +186,13 @@ def join_lines(lines: Iterable[object]) -> str:
     return "\n".join(map(printable, lines))
 
 
+def first_few(items: Iterable[str], max_items: int = 3) -> str:
+    """Return the first items as text: "a, b, c and 4 more"."""
+    items = list(items)
+    more = f" and {len(items) - max_items} more" if len(items) > max_items else ""
+    return ", ".join(items[:max_items]) + more
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a question to append to a message about an unknown name; empty if none is close.
 
