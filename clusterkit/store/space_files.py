@@ -1,7 +1,12 @@
-"""The files of a space: names and lists of its parts, its two folders, and its description."""
+"""The files of a space: names and lists of its parts, its two folders, and its description.
+
+Lists and descriptions are JSON documents that contain their own digest.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -10,8 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from clusterkit.errors import RemoteError, SpaceMismatchError, StoreError
-from clusterkit.utils.documents import read_sealed, write_sealed
-from clusterkit.utils.files import flush
+from clusterkit.utils.files import atomic_file, flush
 from clusterkit.utils.locations import absolute, as_path, is_address
 
 # Kind, number, writer, and the number at which it was rewritten.
@@ -25,6 +29,8 @@ _INFO, LIST, LOCK = "space.json", "parts.json", ".lock"
 FORMAT = 4
 # Keys that the latest writer sets: the origin of the network, and how it runs.
 _ORIGIN = ("weights_source", "resize", "precision", "runtime")
+# Key of the digest of a document in it.
+_SEAL = "digest"
 # Larger than for any network; foreign descriptions may contain any number.
 _MAX_DIMENSION = 2**24
 
@@ -483,3 +489,51 @@ def _find_dimension(file: Path) -> tuple[int, str] | None:
     # A damaged footer raises many kinds of errors.
     except Exception:
         return None
+
+
+def write_sealed(file: Path, document: dict[str, Any]) -> None:
+    """Write a document atomically, with its digest.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    text = json.dumps(document | {_SEAL: _digest(document)}, indent=2, ensure_ascii=False)
+    with atomic_file(file) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_sealed(file: Path, *, required: bool = True) -> dict[str, Any]:
+    """Read a document, without its digest.
+
+    Parameters
+    ----------
+    file : pathlib.Path
+        The document.
+    required : bool
+        Whether a missing digest is an error.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is not such a document, or its digest does not match.
+    """
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("its brackets are nested too deeply") from None
+    if not isinstance(document, dict):
+        raise ValueError("it holds no JSON object")
+    seal = document.pop(_SEAL, None)
+    if seal != _digest(document) and (required or seal is not None):
+        raise ValueError("its content does not have its digest")
+    return document
+
+
+def _digest(document: dict[str, Any]) -> str:
+    """Return the SHA-256 of a document's content, independent of its formatting."""
+    text = json.dumps(document, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -14,10 +14,9 @@ import numpy as np
 from clusterkit.errors import NotFoundError, SpaceMismatchError, StoreError
 from clusterkit.store.embeddings import Embeddings, RandomSample, describe_space
 from clusterkit.store.space import Space
-from clusterkit.store.space_files import ABOUT, is_part
+from clusterkit.store.space_files import ABOUT, is_part, read_sealed, write_sealed
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.arguments import check_at_least, generator_from
-from clusterkit.utils.documents import read_sealed, write_sealed
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.locations import as_path, glob
 from clusterkit.utils.memory import available_memory
