@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.tasks import HEAD, MULTILABEL, Task
+from clusterkit.classifiers.tasks import MULTILABEL, Task
+from clusterkit.classifiers.training.networks import HEAD
 from clusterkit.clustering.provenance import (
     LabelOrigin,
     find_origins,

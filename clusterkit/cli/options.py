@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from clusterkit.classifiers.training.augmentation import AUGMENTATIONS
+from clusterkit.classifiers.training.networks import AUGMENTATIONS
 from clusterkit.cli.outputs import Decorator, LocalPath, notice
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.locations import as_path, is_address

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterkit.classifiers.by_name import SCRATCH_NETWORKS
+from clusterkit.classifiers.training.networks import SCRATCH_NETWORKS
 from clusterkit.cli.options import (
     Group,
     augmentation_option,

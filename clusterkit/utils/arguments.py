@@ -1,5 +1,7 @@
 """Arguments of functions, as people give them: lists, numbers, vectors and seeds."""
 
+from __future__ import annotations
+
 import math
 import os
 from collections.abc import Iterable
