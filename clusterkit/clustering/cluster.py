@@ -21,7 +21,7 @@ from clusterkit.clusterers.by_name import CLUSTERERS
 from clusterkit.clusterers.distances import distances_to_centers
 from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clusterers.kmeans.minibatch import MiniBatchKMeans
-from clusterkit.clusterers.refinement.estimator import RefinedKMeans
+from clusterkit.clusterers.refinement import RefinedKMeans
 from clusterkit.clustering.confounding import Confounding, describe_removal
 from clusterkit.clustering.decisions import FREE, Decisions, Placed, hold
 from clusterkit.clustering.earlier import (
