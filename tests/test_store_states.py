@@ -181,7 +181,7 @@ def test_a_part_that_a_killed_run_did_not_list_counts(space: Space, tmp_path: Pa
 
 
 def test_small_parts_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clusterkit.store.writing._MANY_SMALL", 6)
+    monkeypatch.setattr("clusterkit.store.space._MANY_SMALL", 6)
     space = Store(tmp_path / "store").open_space(SPACE)
     (tmp_path / "photos").mkdir()
     for i in range(7):

@@ -24,10 +24,9 @@ from clusterkit.extractors.by_name import create_extractor, recall_extractor
 from clusterkit.images.folder import ImageFolder, as_image_folder
 from clusterkit.store.embeddings import Embeddings, Failure
 from clusterkit.store.part_file import Row
-from clusterkit.store.space import Space
+from clusterkit.store.space import PART_ROWS, Space
 from clusterkit.store.space_files import FLOAT16
 from clusterkit.store.store import Store, as_store
-from clusterkit.store.writing import PART_ROWS
 from clusterkit.utils.ray_engine import RayEngine, as_engine
 from clusterkit.utils.text import plural, unescape_path
 
