@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clusterkit.cli.outputs import quiet_libraries
+from clusterkit.cli import quiet_libraries
 from clusterkit.networks.runtimes import sessions
 from clusterkit.networks.runtimes.graph import session_config
 from clusterkit.networks.runtimes.sessions import InvalidGraphError, OpenGraph, encode_config
