@@ -26,7 +26,7 @@ from clusterkit.classifiers.training.networks import (
     network_names,
 )
 from clusterkit.datasets.labelled_images import LabelledImages
-from clusterkit.datasets.names import TRAIN, VALIDATION
+from clusterkit.datasets.places import TRAIN, VALIDATION
 from clusterkit.datasets.split import split
 from clusterkit.errors import ImageError, InvalidInputError, SpaceMismatchError, WeightsError
 from clusterkit.extractors.applications import NETWORKS, KerasApplication, default_weights

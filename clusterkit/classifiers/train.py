@@ -24,7 +24,7 @@ from clusterkit.clustering.provenance import (
     origins_text,
 )
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
-from clusterkit.datasets.names import TEST, TRAIN, VALIDATION
+from clusterkit.datasets.places import TEST, TRAIN, VALIDATION
 from clusterkit.datasets.results import Result
 from clusterkit.datasets.split import split
 from clusterkit.embedding.embed import describe

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.datasets.label_tables import read_label_table
-from clusterkit.datasets.names import TEST, TRAIN, UNLABELLED, are_parts, match_names, part_of
+from clusterkit.datasets.names import match_names
 from clusterkit.datasets.pixel_tables import IDX_IMAGES, is_pixel_csv, read_idx_pair, read_pixel_csv
+from clusterkit.datasets.places import TEST, TRAIN, UNLABELLED, are_parts, part_of
 from clusterkit.datasets.tables import TABLE_SUFFIXES, as_text, spellings
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.images.folder import (
@@ -121,7 +122,7 @@ def read_labelled(
 
         - a folder with one sub-folder per class;
         - a folder with sub-folders such as ``train``, ``Testing`` or ``validation_set``, see
-          :func:`clusterkit.datasets.names.part_of`, each with one sub-folder per class;
+          :func:`clusterkit.datasets.places.part_of`, each with one sub-folder per class;
         - a table of files and labels, see
           :func:`clusterkit.datasets.label_tables.read_label_table`; paths are relative to its
           folder, and other files are searched below it, see

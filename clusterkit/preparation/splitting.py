@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clusterkit.clustering.provenance import SPLIT_OF, find_not_copies, find_origins, origins_text
 from clusterkit.datasets.label_tables import LABEL_SEPARATOR, parse_labels
 from clusterkit.datasets.labelled_images import LabelledImages, label_tuple, read_labelled
-from clusterkit.datasets.names import TEST, TRAIN, VALIDATION
+from clusterkit.datasets.places import TEST, TRAIN, VALIDATION
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.datasets.split import divide
 from clusterkit.datasets.tables import write_csv

@@ -28,7 +28,7 @@ from clusterkit.classifiers.train import (
 from clusterkit.classifiers.training.networks import SCRATCH_NETWORKS
 from clusterkit.clustering.provenance import find_not_copies
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
-from clusterkit.datasets.names import TRAIN
+from clusterkit.datasets.places import TRAIN
 from clusterkit.datasets.split import split
 from clusterkit.errors import ClusterkitError, InvalidInputError, OutputExistsError
 from clusterkit.store.store import Store
