@@ -4,8 +4,8 @@ from .classifiers.label_errors import find_label_errors as find_label_errors
 from .classifiers.predict import classify as classify
 from .classifiers.predict import route as route
 from .classifiers.train import train_classifier as train_classifier
+from .clustering.cluster import Clustering as Clustering
 from .clustering.cluster import cluster as cluster
-from .clustering.clustering import Clustering as Clustering
 from .clustering.evaluation import evaluate as evaluate
 from .clustering.exporting import export_embeddings as export_embeddings
 from .clustering.inspection import inspect_clusters as inspect_clusters

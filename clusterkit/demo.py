@@ -64,7 +64,7 @@ class DemoReport(Result):
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as values for :func:`clusterkit.utils.paths.json_text`."""
+        """Return everything as values for :func:`clusterkit.utils.text.json_text`."""
         values = asdict(self)
         return {"acc" if name == "accuracy" else name: value for name, value in values.items()}
 

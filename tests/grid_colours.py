@@ -20,8 +20,8 @@ from clusterkit.embedding import on_ray
 from clusterkit.embedding.shards import Shard
 from clusterkit.extractors.base import Extraction, Extractor
 from clusterkit.images.folder import ImageFolder
-from clusterkit.utils.paths import escape_path
 from clusterkit.utils.ray_engine import RayEngine
+from clusterkit.utils.text import escape_path
 
 REPOSITORY = Path(__file__).parent.parent
 

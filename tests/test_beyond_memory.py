@@ -27,9 +27,9 @@ from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.similarity.similar import explain, find_similar
 from clusterkit.similarity.space_audit import audit
 from clusterkit.space_comparison.compare import compare_spaces
-from clusterkit.store import Space, Store, VectorStream, is_large, reading
+from clusterkit.store import Space, Store, VectorStream, is_large
 from clusterkit.store.part_file import Row
-from clusterkit.store.reading import as_sample, read_or_stream
+from clusterkit.store.store import as_sample, read_or_stream
 
 N, D = 400, 24
 
@@ -67,7 +67,7 @@ def space(tmp_path: Path) -> Space:
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat every space as a large one."""
-    monkeypatch.setattr(reading, "LARGE_BYTES", 100)
+    monkeypatch.setattr("clusterkit.store.store.LARGE_BYTES", 100)
 
 
 def run(*words: Any) -> Any:
@@ -82,12 +82,12 @@ def test_a_space_is_large_by_its_vectors_and_by_the_memory(
 ) -> None:
     assert space.vector_bytes == N * D * 4
     assert not is_large(space)
-    monkeypatch.setattr(reading, "available_memory", lambda: 4 * N * D * 4 - 1)
+    monkeypatch.setattr("clusterkit.store.store.available_memory", lambda: 4 * N * D * 4 - 1)
     assert is_large(space)
     assert isinstance(read_or_stream(space), VectorStream)
     assert not isinstance(read_or_stream(space, stream=False), VectorStream)
-    monkeypatch.setattr(reading, "available_memory", lambda: None)
-    monkeypatch.setattr(reading, "LARGE_BYTES", N * D * 4)
+    monkeypatch.setattr("clusterkit.store.store.available_memory", lambda: None)
+    monkeypatch.setattr("clusterkit.store.store.LARGE_BYTES", N * D * 4)
     assert not is_large(space)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clusterkit.classifiers import Classifier, train_classifier
-from clusterkit.classifiers.tasks import HEAD, Task
+from clusterkit.classifiers.tasks import Task
 from clusterkit.classifiers.train import ClassifierTraining
 from clusterkit.classifiers.training.calibration import apply_temperature, fit_temperature
 from clusterkit.classifiers.training.checkpoint import Checkpoint, open_checkpoint
@@ -23,7 +23,7 @@ from clusterkit.classifiers.training.fitting import (
     train_network,
 )
 from clusterkit.classifiers.training.heads import train_head
-from clusterkit.classifiers.training.networks import RECIPES, Recipe
+from clusterkit.classifiers.training.networks import HEAD, RECIPES, Recipe
 from clusterkit.errors import InvalidInputError
 from clusterkit.networks.keras_file import read_document
 from clusterkit.networks.training import BestEpoch

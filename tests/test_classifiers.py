@@ -103,10 +103,6 @@ def run(command: str) -> Any:
     return CliRunner().invoke(main, command.split())
 
 
-def test_the_table_of_networks_is_whole() -> None:
-    assert tuple(RECIPES) == SCRATCH_NETWORKS
-
-
 @pytest.mark.parametrize("name", SCRATCH_NETWORKS)
 def test_every_network_gives_probabilities(name: str) -> None:
     for shape in ((28, 28, 1), (33, 40, 3)):

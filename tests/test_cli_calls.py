@@ -111,8 +111,7 @@ def test_a_command_makes_one_call(name: str) -> None:
 def test_other_functions_print_and_check() -> None:
     # Checks of files, pictures, the opened store and the space that a table names, whether a space
     # is large, how lists of names are printed, completion.
-    allowed = ("utils", "plots", "store.store", "datasets.names", "extractors.by_name")
-    allowed += ("clustering.selection", "store.reading")
+    allowed = ("utils", "plots", "store.store", "extractors.by_name", "clustering.selection")
     for name, function in functions():
         if not is_command(function):
             for what, module in imported(function).items():

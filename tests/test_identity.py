@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 
 from clusterkit.clustering.matching import IdentityReport, Move, match_clusters
 from clusterkit.errors import InvalidInputError
-from clusterkit.utils.paths import json_text
+from clusterkit.utils.text import json_text
 
 BEFORE = np.repeat([0, 1, 2, 3], [40, 30, 20, 10])
 

@@ -12,7 +12,7 @@ from PIL import Image
 from clusterkit.errors import ImageError, InvalidInputError, NotFoundError
 from clusterkit.images.batches import list_files
 from clusterkit.images.folder import ImageFolder, digest_bytes, digest_file, read_bytes, read_image
-from clusterkit.utils.paths import escape_path, unescape_path
+from clusterkit.utils.text import escape_path, unescape_path
 from tests.grid_colours import REPOSITORY, without_privileges
 from tests.odd_files import JPEG, PNG, picture
 

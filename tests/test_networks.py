@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.training.augmentation import AUGMENTATIONS, build_augmentation
-from clusterkit.classifiers.training.networks import RECIPES
+from clusterkit.classifiers.training.networks import AUGMENTATIONS, RECIPES, build_augmentation
 from clusterkit.errors import InvalidInputError
 
 

@@ -34,8 +34,8 @@ from clusterkit.serve.served import Sources
 from clusterkit.similarity.similar import find_similar
 from clusterkit.store import markers
 from clusterkit.store.part_file import read_part
+from clusterkit.store.space_files import read_sealed, write_sealed
 from clusterkit.store.store import Store
-from clusterkit.utils.documents import read_sealed, write_sealed
 from clusterkit.utils.files import check_output
 from clusterkit.utils.locations import RemotePath, as_path, common_folder, is_gone, join, relative
 from tests.kills import Killed

@@ -14,7 +14,7 @@ from clusterkit.errors import ImageError
 from clusterkit.images.folder import ImageFolder, read_bytes, read_image
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
-from clusterkit.utils.paths import escape_path
+from clusterkit.utils.text import escape_path
 from tests.grid_colours import REPOSITORY, GridColours, embed_command, without_privileges
 from tests.odd_files import ODD_FILES, Corners, OddFile, make_all
 

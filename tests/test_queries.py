@@ -16,7 +16,7 @@ from clusterkit.similarity.nearest import nearest_of_any_length
 from clusterkit.similarity.similar import explain, find_similar, locate
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
-from clusterkit.utils.paths import escape_path
+from clusterkit.utils.text import escape_path
 
 
 class Grid(Extractor):

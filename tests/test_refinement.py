@@ -9,8 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from clusterkit.clusterers import KMeans, RefinedKMeans, distances
 from clusterkit.clusterers.distances import silhouettes
-from clusterkit.clusterers.refinement.candidates import share_moved
-from clusterkit.clusterers.refinement.whitening import whiten
+from clusterkit.clusterers.refinement import share_moved, whiten
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.parallel import map_serially

@@ -14,8 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from clusterkit.cli import main
-from clusterkit.clustering.cluster import cluster
-from clusterkit.clustering.clustering import Clustering
+from clusterkit.clustering.cluster import Clustering, cluster
 from clusterkit.clustering.decisions import read_edits
 from clusterkit.clustering.labelling import label
 from clusterkit.elbow.curve import elbow_curve

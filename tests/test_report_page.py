@@ -20,8 +20,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from clusterkit.clustering.cluster import cluster
-from clusterkit.clustering.clustering import Clustering
+from clusterkit.clustering.cluster import Clustering, cluster
 from clusterkit.clustering.earlier import read_earlier
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.clustering.inspection import ClusterInspection, NearCluster

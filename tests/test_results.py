@@ -26,7 +26,7 @@ from clusterkit.errors import MissingDependencyError, OutputExistsError
 from clusterkit.similarity.similar import explain, find_similar
 from clusterkit.space_comparison.compare import compare_spaces
 from clusterkit.store.embeddings import Embeddings
-from clusterkit.utils.paths import json_text
+from clusterkit.utils.text import json_text
 from tests.stores import make_photos
 
 # The prefix prevents formulas in spreadsheets; a line end must not create two lines.

@@ -17,7 +17,7 @@ from clusterkit.datasets.tables import read_table, to_csv, unprotect
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
-from clusterkit.utils.paths import escape_path, json_text, printable, unescape_path
+from clusterkit.utils.text import escape_path, json_text, printable, unescape_path
 
 # No deadline, since machines differ; no database, which would be a folder in the checkout.
 few = settings(max_examples=25, deadline=None, database=None)

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clusterkit.cli.streams import quiet_libraries
+from clusterkit.cli import quiet_libraries
 from clusterkit.networks.runtimes import sessions
 from clusterkit.networks.runtimes.graph import session_config
 from clusterkit.networks.runtimes.sessions import InvalidGraphError, OpenGraph, encode_config
-from clusterkit.utils.optional_imports import keras_backend
+from clusterkit.utils.imports import keras_backend
 
 BATCH = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 

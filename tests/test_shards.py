@@ -297,7 +297,7 @@ def test_all_else_goes_on_beside_shards(
     tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clusterkit.embedding.embed.PART_ROWS", 4)
-    monkeypatch.setattr("clusterkit.store.writing.PATIENCE", 0.1)
+    monkeypatch.setattr("clusterkit.store.space.PATIENCE", 0.1)
     photos = make_photos(tmp_path / "photos", 60)
     others = make_photos(tmp_path / "others", 10, seed=5)
     done = []

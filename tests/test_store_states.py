@@ -22,11 +22,10 @@ from clusterkit.extractors.base import Extraction
 from clusterkit.images.folder import ImageFolder
 from clusterkit.store import part_file as parts
 from clusterkit.store.embeddings import Failure
-from clusterkit.store.folders import Folders
 from clusterkit.store.ledgers import Ledgers
 from clusterkit.store.part_file import Row
-from clusterkit.store.part_list import PartList
 from clusterkit.store.space import Space
+from clusterkit.store.space_files import Folders, PartList
 from clusterkit.store.store import Store
 from tests.grid_colours import GridColours
 from tests.kills import Changes, Killed
@@ -182,7 +181,7 @@ def test_a_part_that_a_killed_run_did_not_list_counts(space: Space, tmp_path: Pa
 
 
 def test_small_parts_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clusterkit.store.cleaning._MANY_SMALL", 6)
+    monkeypatch.setattr("clusterkit.store.space._MANY_SMALL", 6)
     space = Store(tmp_path / "store").open_space(SPACE)
     (tmp_path / "photos").mkdir()
     for i in range(7):

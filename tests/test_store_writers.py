@@ -11,9 +11,9 @@ import pytest
 from clusterkit.errors import InvalidInputError, StoreError
 from clusterkit.store.ledgers import ORDINARY, Ledgers
 from clusterkit.store.part_file import Row
-from clusterkit.store.part_list import Part, PartList, is_part, part_name
 from clusterkit.store.snapshot import Snapshot
 from clusterkit.store.space import Space
+from clusterkit.store.space_files import Part, PartList, is_part, part_name
 from clusterkit.store.store import Store
 from tests.kills import Changes, Killed
 from tests.stores import SPACE, make_row, rows_of
@@ -96,7 +96,7 @@ def test_writers_beside_each_other_are_one_space(space: Space, photos: Path) -> 
 
 
 def test_two_writers_of_one_name(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clusterkit.store.writing.PATIENCE", 0.2)
+    monkeypatch.setattr("clusterkit.store.space.PATIENCE", 0.2)
     with (
         space.adding("3of8"),
         pytest.raises(StoreError, match=r"another run is writing to .*own-01234567 as 3of8: wait"),
@@ -166,7 +166,7 @@ def test_a_description_that_is_lost_while_a_run_writes(
 def test_rows_outside_of_a_run_wait_for_the_one_that_begins_the_space(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clusterkit.store.writing.PATIENCE", 0.1)
+    monkeypatch.setattr("clusterkit.store.space.PATIENCE", 0.1)
     space = Store(tmp_path / "store").open_space(SPACE)
     with (
         another(space).ledgers.holding(ORDINARY),
@@ -229,7 +229,7 @@ def test_a_cleaned_row_never_counts_before_a_later_one_of_a_writer(
 def test_small_parts_wait_until_nobody_else_writes(
     space: Space, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clusterkit.store.cleaning._MANY_SMALL", 2)
+    monkeypatch.setattr("clusterkit.store.space._MANY_SMALL", 2)
     with another(space).adding("a"):
         space.clean()
         assert len(space.parts) == 4

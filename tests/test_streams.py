@@ -15,10 +15,10 @@ from PIL import Image
 
 import clusterkit.cli.similar
 from clusterkit.__main__ import run as run_program
-from clusterkit.cli import main
-from clusterkit.cli.streams import PatientStream, notice
+from clusterkit.cli import PatientStream, main
+from clusterkit.cli.outputs import notice
 from clusterkit.embedding.embed import embed
-from clusterkit.utils.paths import escape_path
+from clusterkit.utils.text import escape_path
 
 ODD_NAMES = [
     b"a.png",

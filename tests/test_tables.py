@@ -16,7 +16,8 @@ from clusterkit.clustering.saved import read_clusters
 from clusterkit.datasets.label_tables import LabelTable, read_label_table
 from clusterkit.datasets.labelled_images import read_labelled
 from clusterkit.datasets.labels import read_labels
-from clusterkit.datasets.names import match_names, part_of
+from clusterkit.datasets.names import match_names
+from clusterkit.datasets.places import part_of
 from clusterkit.datasets.tables import read_table, to_csv, unprotect
 from clusterkit.errors import ClusterkitError, InvalidInputError, Notice
 

@@ -1,5 +1,3 @@
-from .by_name import SCRATCH_NETWORKS as SCRATCH_NETWORKS
-from .by_name import network_names as network_names
 from .classifier import Classifier as Classifier
 from .comparison.compare import compare_networks as compare_networks
 from .comparison.result import NetworkComparison as NetworkComparison
@@ -14,3 +12,5 @@ from .predict import open_images as open_images
 from .predict import route as route
 from .train import ClassifierTraining as ClassifierTraining
 from .train import train_classifier as train_classifier
+from .training.networks import SCRATCH_NETWORKS as SCRATCH_NETWORKS
+from .training.networks import network_names as network_names

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from clusterkit.classifiers.by_name import network_names
 from clusterkit.classifiers.features import read_features
 from clusterkit.classifiers.model_file import (
     KIND,
@@ -19,24 +18,28 @@ from clusterkit.classifiers.model_file import (
     read_classifier,
     write_classifier,
 )
-from clusterkit.classifiers.tasks import HEAD, Task, as_labels, is_multilabel
-from clusterkit.classifiers.training.augmentation import check_augmentation
+from clusterkit.classifiers.tasks import Task, as_labels, is_multilabel
+from clusterkit.classifiers.training.networks import (
+    HEAD,
+    RECIPES,
+    check_augmentation,
+    network_names,
+)
 from clusterkit.datasets.labelled_images import LabelledImages
-from clusterkit.datasets.names import TRAIN, VALIDATION
+from clusterkit.datasets.places import TRAIN, VALIDATION
 from clusterkit.datasets.split import split
 from clusterkit.errors import ImageError, InvalidInputError, SpaceMismatchError, WeightsError
 from clusterkit.extractors.applications import NETWORKS, KerasApplication, default_weights
 from clusterkit.extractors.base import Extractor
-from clusterkit.extractors.remembered import recall_if_gone, recall_weights
+from clusterkit.extractors.by_name import recall_if_gone, recall_weights
 from clusterkit.images.batches import list_files, strict_batches
 from clusterkit.images.pixels import as_images, check_pixels, is_pixels
 from clusterkit.networks.runtimes.choose import PRECISIONS
 from clusterkit.networks.runtimes.keras import gpu_has_bfloat16, run_network
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
-from clusterkit.utils.arguments import as_plain, check_at_least, is_number
+from clusterkit.utils.arguments import as_plain, check_at_least, draw_seed, is_number
 from clusterkit.utils.parallel import default_batch_size
-from clusterkit.utils.seeds import draw_seed
 from clusterkit.utils.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -441,8 +444,6 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """Return (height, width, channels) of the network's input for images like X."""
         if self._is_transfer:
             return (*self.extractor.image_size, 3)
-        from clusterkit.classifiers.training.networks import RECIPES
-
         side = as_plain(self.image_size)
         if is_pixels(X):
             _, height, width, channels = check_pixels(X).shape
@@ -535,7 +536,6 @@ class Classifier(ClassifierMixin, BaseEstimator):
         from clusterkit.classifiers.training.checkpoint import open_checkpoint
         from clusterkit.classifiers.training.fine_tuning import EPOCHS
         from clusterkit.classifiers.training.fitting import FitParameters
-        from clusterkit.classifiers.training.networks import RECIPES
 
         precision = self.precision
         if precision == "auto":
@@ -559,8 +559,6 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
     def _build(self) -> Any:
         """Build a network that is trained from scratch."""
-        from clusterkit.classifiers.training.networks import RECIPES
-
         task, shape = self.task_, self.input_shape_
         chosen = self.augmentation
         options = {} if chosen is None else {"augmentation": tuple(chosen)}

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.tasks import HEAD, MULTILABEL, Task
+from clusterkit.classifiers.tasks import MULTILABEL, Task
+from clusterkit.classifiers.training.networks import HEAD
 from clusterkit.clustering.provenance import (
     LabelOrigin,
     find_origins,
@@ -25,9 +26,8 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.images.batches import strict_batches
 from clusterkit.networks.runtimes.keras import run_network
 from clusterkit.store.embeddings import Embeddings
-from clusterkit.utils.noise import without_nan
 from clusterkit.utils.parallel import default_batch_size
-from clusterkit.utils.paths import printable
+from clusterkit.utils.text import printable, without_nan
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier

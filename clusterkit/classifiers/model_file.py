@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from clusterkit import __version__
-from clusterkit.classifiers.tasks import BINARY, HEAD, MULTICLASS, MULTILABEL, Task
+from clusterkit.classifiers.tasks import BINARY, MULTICLASS, MULTILABEL, Task
+from clusterkit.classifiers.training.networks import HEAD
 from clusterkit.errors import InvalidInputError, WeightsError
 from clusterkit.images.resizing import RESIZE_MODES
 from clusterkit.networks.keras_file import load_network, read_document, save_network

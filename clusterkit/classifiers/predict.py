@@ -23,9 +23,8 @@ from clusterkit.routing.sorting import Sorting, check_local, sort_into_folders
 from clusterkit.utils.arguments import is_number
 from clusterkit.utils.html import Markup
 from clusterkit.utils.parallel import default_batch_size
-from clusterkit.utils.paths import printable
 from clusterkit.utils.progress import progress_bar
-from clusterkit.utils.text import plural
+from clusterkit.utils.text import plural, printable
 
 UNSURE = "unsure"
 # Number of pictures in a notebook.

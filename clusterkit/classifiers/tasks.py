@@ -11,8 +11,6 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.utils.noise import is_missing
 
 BINARY, MULTICLASS, MULTILABEL = "binary", "multiclass", "multilabel"
-# Name of the last layer, or of the network that consists of it alone.
-HEAD = "head"
 # A label of one of these types stands for several classes.
 _COLLECTIONS = (list, tuple, set, frozenset, np.ndarray)
 

@@ -24,13 +24,13 @@ from clusterkit.clustering.provenance import (
     origins_text,
 )
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
-from clusterkit.datasets.names import TEST, TRAIN, VALIDATION
+from clusterkit.datasets.places import TEST, TRAIN, VALIDATION
 from clusterkit.datasets.results import Result
 from clusterkit.datasets.split import split
 from clusterkit.embedding.embed import describe
 from clusterkit.errors import InvalidInputError
 from clusterkit.extractors.applications import NETWORKS
-from clusterkit.extractors.remembered import recall_weights
+from clusterkit.extractors.by_name import recall_weights
 from clusterkit.images.batches import pixel_batches
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store

@@ -12,8 +12,7 @@ from clusterkit.cli.options import (
     store_option,
     stream_option,
 )
-from clusterkit.cli.outputs import Outputs, outputs, picture, table
-from clusterkit.cli.streams import say_result
+from clusterkit.cli.outputs import Outputs, outputs, picture, say_result, table
 
 
 @click.command()

@@ -4,15 +4,8 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import (
-    LocalPath,
-    dry_run_option,
-    exclude_option,
-    space_option,
-    store_option,
-)
-from clusterkit.cli.outputs import Outputs, outputs, picture, table
-from clusterkit.cli.streams import say_result
+from clusterkit.cli.options import dry_run_option, exclude_option, space_option, store_option
+from clusterkit.cli.outputs import LocalPath, Outputs, outputs, picture, say_result, table
 
 
 @click.command()

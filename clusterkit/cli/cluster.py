@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clusterkit.cli.options import (
-    LocalPath,
     engine_options,
     notice_names,
     open_vectors,
@@ -17,8 +16,7 @@ from clusterkit.cli.options import (
     stream_option,
     strict_option,
 )
-from clusterkit.cli.outputs import OutputFile, Outputs, outputs, picture
-from clusterkit.cli.streams import say_result
+from clusterkit.cli.outputs import LocalPath, OutputFile, Outputs, outputs, picture, say_result
 from clusterkit.clusterers.by_name import CLUSTERERS
 
 if TYPE_CHECKING:

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterkit.classifiers.by_name import SCRATCH_NETWORKS
+from clusterkit.classifiers.training.networks import SCRATCH_NETWORKS
 from clusterkit.cli.options import (
-    LocalPath,
     augmentation_option,
     balance_option,
     batch_size_option,
@@ -25,8 +24,7 @@ from clusterkit.cli.options import (
     validation_split_option,
     weights_option,
 )
-from clusterkit.cli.outputs import OutputFile, Outputs, outputs
-from clusterkit.cli.streams import notice, say_result
+from clusterkit.cli.outputs import LocalPath, OutputFile, Outputs, notice, outputs, say_result
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.comparison.result import NetworkComparison

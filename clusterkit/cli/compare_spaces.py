@@ -13,8 +13,7 @@ from clusterkit.cli.options import (
     seed_option,
     store_option,
 )
-from clusterkit.cli.outputs import Outputs, outputs, picture
-from clusterkit.cli.streams import notice, say_result
+from clusterkit.cli.outputs import Outputs, notice, outputs, picture, say_result
 from clusterkit.utils.text import plural
 
 

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import LocalPath, seed_option
-from clusterkit.cli.outputs import Outputs, outputs
-from clusterkit.cli.streams import notice, say_result
+from clusterkit.cli.options import seed_option
+from clusterkit.cli.outputs import LocalPath, Outputs, notice, outputs, say_result
 
 
 @click.command()

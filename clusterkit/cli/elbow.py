@@ -14,8 +14,7 @@ from clusterkit.cli.options import (
     store_option,
     stream_option,
 )
-from clusterkit.cli.outputs import Outputs, outputs, picture
-from clusterkit.cli.streams import say_result
+from clusterkit.cli.outputs import Outputs, outputs, picture, say_result
 
 
 @click.command()

@@ -15,8 +15,7 @@ from clusterkit.cli.options import (
     store_option,
     weights_option,
 )
-from clusterkit.cli.outputs import Outputs, outputs
-from clusterkit.cli.streams import notice, say_result
+from clusterkit.cli.outputs import Outputs, notice, outputs, say_result
 from clusterkit.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -122,8 +121,7 @@ def embed(
       clusterkit embed s3://bucket/photos --store s3://bucket/store
     """
     from clusterkit.embedding.embed import embed_to_store
-    from clusterkit.extractors.by_name import WITHOUT_NETWORK
-    from clusterkit.extractors.remembered import recall_extractor
+    from clusterkit.extractors.by_name import WITHOUT_NETWORK, recall_extractor
     from clusterkit.images.folder import ImageFolder
 
     images = ImageFolder(folders, exclude=exclude)

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterkit.cli.options import LocalPath, columns_options, labels_option, store_option
-from clusterkit.cli.outputs import Outputs, outputs, picture
-from clusterkit.cli.streams import notice, say_result
+from clusterkit.cli.options import columns_options, labels_option, store_option
+from clusterkit.cli.outputs import LocalPath, Outputs, notice, outputs, picture, say_result
 
 if TYPE_CHECKING:
     from clusterkit.clustering.agreement import Evaluation
@@ -52,7 +51,7 @@ def evaluate(
 
 def _print_left_out(evaluation: "Evaluation", labels: Path | None) -> None:
     """Print how far images and labels fit."""
-    from clusterkit.datasets.names import first_few
+    from clusterkit.utils.text import first_few
 
     if labels is not None:
         notice(f"{labels} has a label for {evaluation.n} of the images.")

@@ -12,8 +12,7 @@ from clusterkit.cli.options import (
     stream_option,
     weights_option,
 )
-from clusterkit.cli.outputs import Outputs, outputs, picture
-from clusterkit.cli.streams import say_result
+from clusterkit.cli.outputs import Outputs, outputs, picture, say_result
 
 
 @click.command()

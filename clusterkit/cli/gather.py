@@ -4,15 +4,8 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import (
-    LocalPath,
-    dry_run_option,
-    into_option,
-    label_columns_options,
-    seed_option,
-)
-from clusterkit.cli.outputs import Outputs, outputs, table
-from clusterkit.cli.streams import say_result
+from clusterkit.cli.options import dry_run_option, into_option, label_columns_options, seed_option
+from clusterkit.cli.outputs import LocalPath, Outputs, outputs, say_result, table
 
 
 @click.command()

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import LocalPath, read_space, space_option, store_option
-from clusterkit.cli.outputs import Outputs, outputs, picture, table
-from clusterkit.cli.streams import say_result
+from clusterkit.cli.options import read_space, space_option, store_option
+from clusterkit.cli.outputs import LocalPath, Outputs, outputs, picture, say_result, table
 
 
 @click.command()

@@ -5,15 +5,8 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import (
-    LocalPath,
-    open_vectors,
-    space_option,
-    store_option,
-    stream_option,
-)
-from clusterkit.cli.outputs import OutputFile, Outputs, outputs
-from clusterkit.cli.streams import say
+from clusterkit.cli.options import open_vectors, space_option, store_option, stream_option
+from clusterkit.cli.outputs import LocalPath, OutputFile, Outputs, outputs, say
 from clusterkit.utils.text import plural
 
 

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import ImageNumber, LocalPath, as_dict, name_option
-from clusterkit.cli.outputs import Outputs, outputs
-from clusterkit.cli.streams import say_result
+from clusterkit.cli.options import ImageNumber, as_dict, name_option
+from clusterkit.cli.outputs import LocalPath, Outputs, outputs, say_result
 
 
 @click.command()

@@ -10,8 +10,8 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from clusterkit.classifiers.training.augmentation import AUGMENTATIONS
-from clusterkit.cli.streams import notice
+from clusterkit.classifiers.training.networks import AUGMENTATIONS
+from clusterkit.cli.outputs import Decorator, LocalPath, notice
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.locations import as_path, is_address
 from clusterkit.utils.ray_engine import ENGINES, RayEngine
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from clusterkit.store.embeddings import Embeddings
     from clusterkit.store.space import Space
     from clusterkit.store.stream import VectorStream
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class Group(click.Group):
@@ -69,24 +67,7 @@ def _complete(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
     ]
 
 
-class _PathlibPath(click.Path):
-    """A path as :class:`pathlib.Path`; the options are those of click."""
-
-    def __init__(self, **options: bool) -> None:
-        super().__init__(path_type=Path, **options)
-
-
-class LocalPath(_PathlibPath):
-    """A path on this machine, as :class:`pathlib.Path`."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Return the path; an address would become the name of a local folder."""
-        if is_address(value):
-            self.fail(f"must be a path on this machine. Received: {value}", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-class AnyPath(_PathlibPath):
+class AnyPath(LocalPath):
     """A path on this machine, or an address on object storage."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
@@ -508,7 +489,7 @@ def open_search(
 
 def _is_streamed(space: "Space", stream: bool | None) -> bool:
     """Return whether a space is read part by part; print a notice if that was not requested."""
-    from clusterkit.store.reading import is_large
+    from clusterkit.store.store import is_large
 
     is_streamed = is_large(space) if stream is None else stream
     if is_streamed and stream is None:

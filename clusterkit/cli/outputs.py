@@ -1,6 +1,7 @@
-"""A decorator for the options of all commands: output files, --overwrite and --json."""
+"""Output of commands: a decorator for files, --overwrite and --json; and what is printed."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -10,12 +11,27 @@ from typing import Any, NamedTuple
 
 import click
 
-from clusterkit.cli.options import Decorator, LocalPath
-from clusterkit.cli.streams import notice, print_json
-from clusterkit.utils.registry import load
+from clusterkit.utils.imports import load
+from clusterkit.utils.locations import is_address
+from clusterkit.utils.text import json_text, printable
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 _overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+
+
+class LocalPath(click.Path):
+    """A path on this machine, as :class:`pathlib.Path`; the options are those of click."""
+
+    def __init__(self, **options: bool) -> None:
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the path; an address would become the name of a local folder."""
+        if is_address(value):
+            self.fail(f"must be a path on this machine. Received: {value}", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class OutputFile(NamedTuple):
@@ -151,3 +167,42 @@ def outputs(*files: OutputFile) -> Decorator:
         return decorated
 
     return decorate
+
+
+def say(*lines: object) -> None:
+    """Print lines on stdout; unprintable characters are escaped."""
+    _write("".join(f"{printable(line)}\n" for line in lines))
+
+
+def say_result(result: Any) -> None:
+    """Print a result on stdout as its ``to_text`` returns it."""
+    if text := result.to_text():
+        say(*text.split("\n"))
+
+
+def notice(message: object) -> None:
+    """Print a line on stderr."""
+    print(printable(message), file=sys.stderr, flush=True)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print one JSON document; see :func:`clusterkit.utils.text.json_text`."""
+    encoding = (sys.stdout.encoding or "utf-8").lower().replace("_", "-")
+    # JSON is UTF-8; streams of another encoding get escape sequences.
+    _write(json_text(document, only_ascii=encoding not in ("utf-8", "utf8")) + "\n")
+
+
+def _write(text: str) -> None:
+    """Write to stdout; exit without a message if its reader has ended, as in ``| head``."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        _drop_stdout()
+        raise click.exceptions.Exit(1) from None
+
+
+def _drop_stdout() -> None:
+    """Discard further output to stdout after its reader has ended."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clusterkit.cli.options import exclude_option, model_option
-from clusterkit.cli.outputs import Outputs, outputs, picture, table
-from clusterkit.cli.streams import notice, say_result
+from clusterkit.cli.outputs import Outputs, notice, outputs, picture, say_result, table
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.predict import Predictions

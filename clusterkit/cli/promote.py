@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from clusterkit.cli.options import (
-    LocalPath,
     dry_run_option,
     into_option,
     mode_option,
@@ -13,8 +12,7 @@ from clusterkit.cli.options import (
     store_option,
     strict_option,
 )
-from clusterkit.cli.outputs import Outputs, outputs
-from clusterkit.cli.streams import say_result
+from clusterkit.cli.outputs import LocalPath, Outputs, outputs, say_result
 
 
 @click.command()

@@ -5,15 +5,13 @@ from pathlib import Path
 import click
 
 from clusterkit.cli.options import (
-    LocalPath,
     open_vectors,
     seed_option,
     space_option,
     store_option,
     stream_option,
 )
-from clusterkit.cli.outputs import OutputFile, Outputs, outputs
-from clusterkit.cli.streams import notice, say_result
+from clusterkit.cli.outputs import LocalPath, OutputFile, Outputs, notice, outputs, say_result
 
 _TABLE = Path("clusters.csv")
 

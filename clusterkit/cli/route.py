@@ -12,8 +12,7 @@ from clusterkit.cli.options import (
     mode_option,
     model_option,
 )
-from clusterkit.cli.outputs import Outputs, outputs
-from clusterkit.cli.streams import notice, say_result
+from clusterkit.cli.outputs import Outputs, notice, outputs, say_result
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.predict import Routing

@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 from clusterkit.cli.options import (
-    LocalPath,
     columns_options,
     dry_run_option,
     mode_option,
@@ -15,8 +14,7 @@ from clusterkit.cli.options import (
     space_option,
     store_option,
 )
-from clusterkit.cli.outputs import OutputFile, Outputs, outputs, picture
-from clusterkit.cli.streams import say_result
+from clusterkit.cli.outputs import LocalPath, OutputFile, Outputs, outputs, picture, say_result
 
 
 @click.command()

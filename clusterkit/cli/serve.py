@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import LocalPath, space_option, store_option, weights_option
-from clusterkit.cli.outputs import Outputs, outputs
-from clusterkit.cli.streams import notice
+from clusterkit.cli.options import space_option, store_option, weights_option
+from clusterkit.cli.outputs import LocalPath, Outputs, notice, outputs
 
 
 @click.command()

@@ -14,8 +14,7 @@ from clusterkit.cli.options import (
     top_option,
     weights_option,
 )
-from clusterkit.cli.outputs import Outputs, outputs, picture
-from clusterkit.cli.streams import notice, say_result
+from clusterkit.cli.outputs import Outputs, notice, outputs, picture, say_result
 from clusterkit.utils.locations import find_gone
 from clusterkit.utils.text import plural
 

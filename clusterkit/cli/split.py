@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clusterkit.cli.options import (
-    LocalPath,
     columns_options,
     dry_run_option,
     exclude_option,
@@ -15,8 +14,7 @@ from clusterkit.cli.options import (
     seed_option,
     store_option,
 )
-from clusterkit.cli.outputs import Outputs, outputs, picture, table
-from clusterkit.cli.streams import notice, say_result
+from clusterkit.cli.outputs import LocalPath, Outputs, notice, outputs, picture, say_result, table
 
 if TYPE_CHECKING:
     from clusterkit.preparation.splitting import FolderSplit

@@ -6,8 +6,7 @@ from typing import Any
 import click
 
 from clusterkit.cli.options import Group, complete_space, store_option
-from clusterkit.cli.outputs import Outputs, outputs
-from clusterkit.cli.streams import say
+from clusterkit.cli.outputs import Outputs, outputs, say
 from clusterkit.utils.text import plural
 
 

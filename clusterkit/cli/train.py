@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterkit.classifiers.by_name import SCRATCH_NETWORKS
+from clusterkit.classifiers.training.networks import SCRATCH_NETWORKS
 from clusterkit.cli.options import (
     Group,
-    LocalPath,
     augmentation_option,
     balance_option,
     batch_size_option,
@@ -31,8 +30,7 @@ from clusterkit.cli.options import (
     validation_split_option,
     weights_option,
 )
-from clusterkit.cli.outputs import OutputFile, Outputs, outputs
-from clusterkit.cli.streams import notice, say, say_result
+from clusterkit.cli.outputs import LocalPath, OutputFile, Outputs, notice, outputs, say, say_result
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.train import ClassifierTraining

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clusterkit.cli.options import LocalPath, dry_run_option, store_option
-from clusterkit.cli.outputs import Outputs, outputs
-from clusterkit.cli.streams import notice, say_result
+from clusterkit.cli.options import dry_run_option, store_option
+from clusterkit.cli.outputs import LocalPath, Outputs, notice, outputs, say_result
 
 if TYPE_CHECKING:
     from clusterkit.routing.undoing import Undoing

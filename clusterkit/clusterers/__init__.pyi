@@ -7,7 +7,7 @@ from .kmeans.minibatch import MiniBatchKMeans as MiniBatchKMeans
 from .kmeans.sweep import SweepPoint as SweepPoint
 from .kmeans.sweep import kmeans_sweep as kmeans_sweep
 from .mixture import GaussianMixture as GaussianMixture
-from .refinement.estimator import RefinedKMeans as RefinedKMeans
+from .refinement import RefinedKMeans as RefinedKMeans
 from .row_stream import RowStream as RowStream
 from .scikit_learn import HDBSCAN as HDBSCAN
 from .scikit_learn import AgglomerativeClustering as AgglomerativeClustering

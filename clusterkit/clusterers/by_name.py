@@ -1,6 +1,6 @@
 """Registry of clusterers by their command-line names."""
 
-from clusterkit.utils.registry import Registry
+from clusterkit.utils.imports import Registry
 
 CLUSTERERS = Registry(
     "clusterer",
@@ -12,6 +12,6 @@ CLUSTERERS = Registry(
         "hdbscan": "clusterkit.clusterers.scikit_learn:HDBSCAN",
         "spectral": "clusterkit.clusterers.scikit_learn:SpectralClustering",
         "gaussian-mixture": "clusterkit.clusterers.mixture:GaussianMixture",
-        "refined-kmeans": "clusterkit.clusterers.refinement.estimator:RefinedKMeans",
+        "refined-kmeans": "clusterkit.clusterers.refinement:RefinedKMeans",
     },
 )

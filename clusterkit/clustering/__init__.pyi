@@ -1,5 +1,5 @@
 from .agreement import Evaluation as Evaluation
-from .clustering import Clustering as Clustering
+from .cluster import Clustering as Clustering
 from .evaluation import evaluate as evaluate
 from .exporting import export_embeddings as export_embeddings
 from .inspection import ClusterInspection as ClusterInspection

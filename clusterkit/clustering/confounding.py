@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.clusterers.refinement.candidates import share_moved
+from clusterkit.clusterers.refinement import share_moved
 from clusterkit.similarity.confounders import Confounder, Removal, explained_share
 from clusterkit.similarity.image_confounders import CONFOUNDERS
 from clusterkit.utils.text import join_lines, percent, plural

@@ -22,7 +22,7 @@ from clusterkit.utils.documents import (
     table_of,
 )
 from clusterkit.utils.noise import NOISE
-from clusterkit.utils.paths import unescape_path
+from clusterkit.utils.text import unescape_path
 
 # The cluster of a row to which no decision applies.
 FREE = -2

@@ -16,9 +16,9 @@ from clusterkit.similarity.nearest import nearest_others
 from clusterkit.similarity.projection import project
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.interchange import write_vectors
-from clusterkit.store.reading import as_vectors
+from clusterkit.store.store import as_vectors
 from clusterkit.store.stream import VectorStream
-from clusterkit.utils.paths import escape_path
+from clusterkit.utils.text import escape_path
 
 if TYPE_CHECKING:
     import pyarrow as pa

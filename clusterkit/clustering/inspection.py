@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.clusterers.distances import cluster_means, silhouettes
-from clusterkit.clustering.clustering import Clustering
+from clusterkit.clustering.cluster import Clustering
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows

@@ -11,16 +11,14 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from clusterkit.clustering.naming import find_classes, name_clusters
-from clusterkit.datasets.names import first_few
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.elbow.curve import ElbowCurve, Level, elbow_curve
 from clusterkit.errors import InvalidInputError
 from clusterkit.store.embeddings import Embeddings, RandomSample
-from clusterkit.store.reading import as_sample
 from clusterkit.store.space import Space
-from clusterkit.store.store import Store
+from clusterkit.store.store import Store, as_sample
 from clusterkit.store.stream import VectorStream
-from clusterkit.utils.text import join_lines
+from clusterkit.utils.text import first_few, join_lines
 
 # Approximate number of letters for the names of groups in one line of text.
 _WIDTH = 72

@@ -94,7 +94,7 @@ class IdentityReport(Result):
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all but the labels, as values for :func:`clusterkit.utils.paths.json_text`."""
+        """Return all but the labels, as values for :func:`clusterkit.utils.text.json_text`."""
         return {
             "n_common": self.n_common,
             "n_kept": self.n_kept,

@@ -18,7 +18,7 @@ from clusterkit.clustering.saved import CLUSTER_COLUMNS, Origin
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.routing.manifest import read_manifest
-from clusterkit.utils.paths import printable
+from clusterkit.utils.text import printable
 
 # Key in the manifest of a split folder, whose origin is a split and not a clustering.
 SPLIT_OF = "split_of"

@@ -10,16 +10,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 from clusterkit.clusterers.distances import distances_to_centers
-from clusterkit.clustering.clustering import Clustering
+from clusterkit.clustering.cluster import Clustering
 from clusterkit.clustering.confounding import Confounding
 from clusterkit.clustering.earlier import EarlierClusters, check_earlier, read_earlier
-from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.similarity.image_confounders import remove_confounders
 from clusterkit.store.embeddings import Embeddings
-from clusterkit.store.reading import as_embeddings
+from clusterkit.store.store import as_embeddings
 from clusterkit.store.stream import VectorStream
-from clusterkit.utils.text import plural
+from clusterkit.utils.text import first_few, plural
 
 Opened = TypeVar("Opened", Embeddings, Embeddings | VectorStream)
 

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clusterkit.clustering.decisions import Decisions
-from clusterkit.datasets.names import first_few
 from clusterkit.datasets.tables import (
     Table,
     as_text,
@@ -32,7 +31,7 @@ from clusterkit.utils.documents import NOTHING, TEXT, check_document, integer, l
 from clusterkit.utils.files import check_output, write_whole
 from clusterkit.utils.locations import is_absolute, relative
 from clusterkit.utils.noise import NOISE, as_cluster, is_missing_text
-from clusterkit.utils.paths import json_text, unescape_path
+from clusterkit.utils.text import first_few, json_text, unescape_path
 
 # Rules for the images and clusters in the description of a table.
 _WRITTEN = {

@@ -14,17 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.clustering.earlier import check_earlier, read_earlier
 from clusterkit.clustering.saved import Origin
-from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.images.folder import match_paths
 from clusterkit.store.embeddings import Embeddings, Selection
-from clusterkit.store.reading import as_embeddings
 from clusterkit.store.space import Space
-from clusterkit.store.store import Store, as_store
+from clusterkit.store.store import Store, as_embeddings, as_store
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.arguments import as_list
 from clusterkit.utils.locations import is_address, relative
-from clusterkit.utils.text import did_you_mean, plural
+from clusterkit.utils.text import did_you_mean, first_few, plural
 
 
 @overload

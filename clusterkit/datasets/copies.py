@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -340,13 +341,18 @@ class _CopyGraph:
         distinct = [thumbnails[row] for row in self.rows]
         self.pictures = np.array([thumbnail.picture for thumbnail in distinct], np.uint8)
         self.shapes = np.array([thumbnail.shape for thumbnail in distinct], np.int64).reshape(-1, 2)
-        self.comparison = Comparison(self.pictures, self.shapes, self._read, thresholds)
+        self.thresholds = thresholds
         # For each node, its copies and how they match.
         self.links: dict[int, dict[int, _Link]] = defaultdict(dict)
         if len(self.rows) > 1:
             near = None if vectors is None else find_near(vectors[self.rows])
             candidates = find_candidates(self.pictures, self.shapes, near)
             self._confirm(candidates, progress=progress)
+
+    @cached_property
+    def _comparison(self) -> Comparison:
+        """Comparison of the pictures; images with fewer than two pictures need none."""
+        return Comparison(self.pictures, self.shapes, self._read, self.thresholds)
 
     def pairs(self) -> Iterator[tuple[int, int]]:
         """Yield pairs of rows of copies, the lower row first."""
@@ -393,7 +399,7 @@ class _CopyGraph:
         if self.apart:
             kept = [not self._is_apart(one, other) for one, other in candidates.pairs]
             candidates = Candidates(candidates.pairs[kept], candidates.maps[kept])
-        found = self.comparison.confirm(candidates, progress=progress)
+        found = self._comparison.confirm(candidates, progress=progress)
         links = zip(found.pairs.tolist(), found.maps, found.likeness.tolist(), strict=True)
         for (one, other), matrix, likeness in links:
             self.links[one][other] = _Link(matrix, likeness)

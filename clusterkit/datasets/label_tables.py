@@ -13,10 +13,11 @@ from itertools import chain
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from clusterkit.datasets.names import UNLABELLED, first_few, part_of, warn_of_look_alikes
+from clusterkit.datasets.places import UNLABELLED, part_of, warn_of_look_alikes
 from clusterkit.datasets.tables import Table, as_text, is_raw, read_table, say_code_page, unprotect
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.utils.noise import is_missing_text
+from clusterkit.utils.text import first_few
 
 # Separator between several labels of an image.
 LABEL_SEPARATOR = "|"
@@ -58,7 +59,7 @@ class LabelTable:
     is_multilabel : bool
         Whether files may have any number of labels.
     parts : list of (str or None), or None
-        Part of each file, see :func:`clusterkit.datasets.names.part_of`; None without such a
+        Part of each file, see :func:`clusterkit.datasets.places.part_of`; None without such a
         column.
     header : pair of str
         Names of the columns of files and of labels.

@@ -14,17 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.datasets.label_tables import read_label_table
-from clusterkit.datasets.names import (
+from clusterkit.datasets.names import match_names
+from clusterkit.datasets.pixel_tables import IDX_IMAGES, is_pixel_csv, read_idx_pair, read_pixel_csv
+from clusterkit.datasets.places import (
     TEST,
     TRAIN,
     UNLABELLED,
     are_parts,
-    first_few,
-    match_names,
     part_of,
     warn_of_look_alikes,
 )
-from clusterkit.datasets.pixel_tables import IDX_IMAGES, is_pixel_csv, read_idx_pair, read_pixel_csv
 from clusterkit.datasets.tables import TABLE_SUFFIXES, as_text, spellings
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.images.folder import (
@@ -35,7 +34,7 @@ from clusterkit.images.folder import (
 )
 from clusterkit.utils.arguments import as_list
 from clusterkit.utils.locations import RemotePath, as_path
-from clusterkit.utils.text import plural
+from clusterkit.utils.text import first_few, plural
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -130,7 +129,7 @@ def read_labelled(
 
         - a folder with one sub-folder per class;
         - a folder with sub-folders such as ``train``, ``Testing`` or ``validation_set``, see
-          :func:`clusterkit.datasets.names.part_of`, each with one sub-folder per class;
+          :func:`clusterkit.datasets.places.part_of`, each with one sub-folder per class;
         - a table of files and labels, see
           :func:`clusterkit.datasets.label_tables.read_label_table`; paths are relative to its
           folder, and other files are searched below it, see

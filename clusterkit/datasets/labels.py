@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from clusterkit.datasets.label_tables import LABEL_SEPARATOR, read_label_table
-from clusterkit.datasets.names import first_few, match_names
+from clusterkit.datasets.names import match_names
 from clusterkit.datasets.tables import as_text
 from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.utils.text import first_few
 
 
 def labels_from_folders(paths: Sequence[str]) -> list[str]:

@@ -1,29 +1,12 @@
-"""Names: of images, in a table and on disk, and of the parts of a data set."""
+"""Match the names of images in a table to their paths on disk."""
 
-import re
 import unicodedata
-import warnings
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
 from clusterkit.datasets.tables import as_text, spellings, unprotect
-from clusterkit.errors import InvalidInputError, Notice
-
-TRAIN, VALIDATION, TEST = "train", "val", "test"
-# Images to be predicted, without labels.
-UNLABELLED = "unlabelled"
-_MEANINGS = {
-    TRAIN: ("train", "training", "trn"),
-    VALIDATION: ("val", "valid", "validation", "validate", "dev", "development"),
-    TEST: ("test", "testing", "tst", "eval", "evaluation", "publictest", "privatetest"),
-    UNLABELLED: ("pred", "predict", "prediction", "predictions", "unlabelled", "unlabeled"),
-}
-_PART_OF_WORD = {word: part for part, words in _MEANINGS.items() for word in words}
-# Words beside a part's name, as in training_set, seg_train, trainset and train_images.
-_FILLERS = "set data dataset split seg folder dir images image imgs img photos pictures"
-_FILLER = frozenset(_FILLERS.split())
-_GLUED = re.compile(rf"^(.+?)({'|'.join(_FILLERS.split())})$")
+from clusterkit.errors import InvalidInputError
 
 
 def match_names(paths: Sequence[str], names: Sequence[str], source: str | Path) -> dict[str, str]:
@@ -67,52 +50,6 @@ def match_names(paths: Sequence[str], names: Sequence[str], source: str | Path) 
         for spelled in (exact, stripped):
             _match(meant, spelled, found, source)
     return found
-
-
-def part_of(name: str) -> str | None:
-    """Return the part that a folder name or table cell refers to.
-
-    Parameters
-    ----------
-    name : str
-        The name, ignoring case, years and words such as "set", "data" and "images".
-
-    Returns
-    -------
-    {"train", "val", "test", "unlabelled"} or None
-        None if the name is not that of a part.
-
-    Examples
-    --------
-    >>> [part_of(name) for name in ("Training", "seg_test", "valid", "train2017", "trainer")]
-    ['train', 'test', 'val', 'train', None]
-    """
-    # Words end at punctuation, at digits, and before a capital after a small letter.
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
-    if words and "".join(words) != re.sub(r"[\W\d_]", "", name):
-        return None  # part of another word
-    rest = [word.lower() for word in words if word.lower() not in _FILLER]
-    if "".join(rest) in _PART_OF_WORD:
-        return _PART_OF_WORD["".join(rest)]
-    glued = _GLUED.match(rest[0]) if len(rest) == 1 else None
-    return _PART_OF_WORD.get(glued[1]) if glued else None
-
-
-def are_parts(meant: Collection[str | None]) -> bool:
-    """Return whether folders beside each other are parts of a data set, not classes.
-
-    Parameters
-    ----------
-    meant : collection of str or None
-        The result of :func:`part_of` for each folder.
-
-    Examples
-    --------
-    >>> [are_parts(meant) for meant in (["train", "val"], ["train", None], ["val", "test"])]
-    [True, False, False]
-    """
-    # A class may be called train: a part needs other parts, or no folders beside it.
-    return TRAIN in meant and (None not in meant or bool({VALIDATION, TEST} & set(meant)))
 
 
 def _match(
@@ -176,28 +113,6 @@ def _one_to_one(pairs: Sequence[tuple[str, str]], source: str | Path) -> dict[st
                     f"{others[1]}. Write each path with its folders, so that it fits one"
                 )
     return dict(pairs)
-
-
-def first_few(items: Iterable[str], max_items: int = 3) -> str:
-    """Return the first items as text: "a, b, c and 4 more"."""
-    items = list(items)
-    more = f" and {len(items) - max_items} more" if len(items) > max_items else ""
-    return ", ".join(items[:max_items]) + more
-
-
-def warn_of_look_alikes(classes: Iterable[str], source: str | Path) -> None:
-    """Warn of classes whose names differ only in case or coding: often one class is meant."""
-    spelled = defaultdict(set)
-    for name in classes:
-        spelled[_composed(name).casefold()].add(name)
-    alike = [", ".join(sorted(names)) for _, names in sorted(spelled.items()) if len(names) > 1]
-    if alike:
-        warnings.warn(
-            f"classes in {source} read alike, and each counts as one of its own: "
-            f"{'; '.join(alike)}",
-            Notice,
-            stacklevel=4,
-        )
 
 
 def _composed(path: str) -> str:

@@ -1,11 +1,31 @@
-"""Class and part of images, from the names of their folders."""
+"""Class of images, and part of a data set, from the names of their folders."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import unicodedata
+import warnings
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from clusterkit.datasets.names import UNLABELLED, are_parts, part_of
+from clusterkit.errors import Notice
+
+TRAIN, VALIDATION, TEST = "train", "val", "test"
+# Images to be predicted, without labels.
+UNLABELLED = "unlabelled"
+_MEANINGS = {
+    TRAIN: ("train", "training", "trn"),
+    VALIDATION: ("val", "valid", "validation", "validate", "dev", "development"),
+    TEST: ("test", "testing", "tst", "eval", "evaluation", "publictest", "privatetest"),
+    UNLABELLED: ("pred", "predict", "prediction", "predictions", "unlabelled", "unlabeled"),
+}
+_PART_OF_WORD = {word: part for part, words in _MEANINGS.items() for word in words}
+# Words beside a part's name, as in training_set, seg_train, trainset and train_images.
+_FILLERS = "set data dataset split seg folder dir images image imgs img photos pictures"
+_FILLER = frozenset(_FILLERS.split())
+_GLUED = re.compile(rf"^(.+?)({'|'.join(_FILLERS.split())})$")
 
 
 class Place(NamedTuple):
@@ -51,6 +71,67 @@ def read_places(paths: Sequence[str]) -> list[Place]:
     meant = {folder: part_of(folder) for folder in folders}
     is_divided = are_parts(meant.values())
     return [_read_place(path.split("/")[:-1], meant if is_divided else {}) for path in paths]
+
+
+def part_of(name: str) -> str | None:
+    """Return the part that a folder name or table cell refers to.
+
+    Parameters
+    ----------
+    name : str
+        The name, ignoring case, years and words such as "set", "data" and "images".
+
+    Returns
+    -------
+    {"train", "val", "test", "unlabelled"} or None
+        None if the name is not that of a part.
+
+    Examples
+    --------
+    >>> [part_of(name) for name in ("Training", "seg_test", "valid", "train2017", "trainer")]
+    ['train', 'test', 'val', 'train', None]
+    """
+    # Words end at punctuation, at digits, and before a capital after a small letter.
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
+    if words and "".join(words) != re.sub(r"[\W\d_]", "", name):
+        return None  # part of another word
+    rest = [word.lower() for word in words if word.lower() not in _FILLER]
+    if "".join(rest) in _PART_OF_WORD:
+        return _PART_OF_WORD["".join(rest)]
+    glued = _GLUED.match(rest[0]) if len(rest) == 1 else None
+    return _PART_OF_WORD.get(glued[1]) if glued else None
+
+
+def are_parts(meant: Collection[str | None]) -> bool:
+    """Return whether folders beside each other are parts of a data set, not classes.
+
+    Parameters
+    ----------
+    meant : collection of str or None
+        The result of :func:`part_of` for each folder.
+
+    Examples
+    --------
+    >>> [are_parts(meant) for meant in (["train", "val"], ["train", None], ["val", "test"])]
+    [True, False, False]
+    """
+    # A class may be called train: a part needs other parts, or no folders beside it.
+    return TRAIN in meant and (None not in meant or bool({VALIDATION, TEST} & set(meant)))
+
+
+def warn_of_look_alikes(classes: Iterable[str], source: str | Path) -> None:
+    """Warn of classes whose names differ only in case or coding: often one class is meant."""
+    spelled = defaultdict(set)
+    for name in classes:
+        spelled[unicodedata.normalize("NFC", name).casefold()].add(name)
+    alike = [", ".join(sorted(names)) for _, names in sorted(spelled.items()) if len(names) > 1]
+    if alike:
+        warnings.warn(
+            f"classes in {source} read alike, and each counts as one of its own: "
+            f"{'; '.join(alike)}",
+            Notice,
+            stacklevel=4,
+        )
 
 
 def _read_place(folders: list[str], meant: dict[str, str | None]) -> Place:

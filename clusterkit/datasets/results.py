@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clusterkit.datasets.tables import write_csv
 from clusterkit.utils import html
-from clusterkit.utils.optional_imports import require
-from clusterkit.utils.paths import printable
+from clusterkit.utils.imports import require
+from clusterkit.utils.text import printable
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from clusterkit.datasets.copies import Thumbnail, make_thumbnails, pair_likely_copies
 from clusterkit.datasets.labelled_images import LabelledImages, label_tuple
-from clusterkit.datasets.names import TEST, TRAIN, VALIDATION
+from clusterkit.datasets.places import TEST, TRAIN, VALIDATION
 from clusterkit.errors import InvalidInputError, Notice
-from clusterkit.utils.arguments import check_at_least, is_number
-from clusterkit.utils.seeds import generator_from
+from clusterkit.utils.arguments import check_at_least, generator_from, is_number
 from clusterkit.utils.text import plural
 
 # Ratio of the largest to the smallest class above which classes are weighted.

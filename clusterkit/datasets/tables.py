@@ -17,7 +17,7 @@ from typing import Any
 from clusterkit.errors import InvalidInputError, NotFoundError
 from clusterkit.utils.files import check_output, write_whole
 from clusterkit.utils.locations import as_path
-from clusterkit.utils.paths import escape_path, unescape_path
+from clusterkit.utils.text import escape_path, unescape_path
 
 TABLE_SUFFIXES = frozenset({".csv", ".tab", ".tsv"})
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
@@ -210,7 +210,7 @@ def to_csv(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
         CSV with line ends ``\n``.  Strings that a spreadsheet would evaluate as a formula, because
         they start with ``=``, ``+``, ``-``, ``@``, a tab or a line end, get the prefix ``'``, and
         so do strings that start with such a ``'``.  Bytes that are not UTF-8 are escaped by
-        :func:`clusterkit.utils.paths.escape_path`.  :func:`unprotect` reverses both.
+        :func:`clusterkit.utils.text.escape_path`.  :func:`unprotect` reverses both.
 
     Examples
     --------

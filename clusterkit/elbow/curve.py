@@ -27,11 +27,10 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import RandomSample
 from clusterkit.store.stream import VectorStream
-from clusterkit.utils.arguments import check_at_least, check_vectors
-from clusterkit.utils.noise import without_nan
+from clusterkit.utils.arguments import check_at_least, check_vectors, generator_from
 from clusterkit.utils.parallel import workers
 from clusterkit.utils.progress import progress_bar
-from clusterkit.utils.seeds import generator_from
+from clusterkit.utils.text import without_nan
 
 # Largest default numbers of clusters, tried in turn.
 _LARGEST = (20, 40, 80)

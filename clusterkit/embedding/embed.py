@@ -20,17 +20,15 @@ from clusterkit.embedding.shards import Shard
 from clusterkit.embedding.workers import EmbedRun, Known
 from clusterkit.errors import ClusterkitError, InvalidInputError
 from clusterkit.extractors.base import Extractor
-from clusterkit.extractors.by_name import create_extractor
-from clusterkit.extractors.remembered import recall_extractor
+from clusterkit.extractors.by_name import create_extractor, recall_extractor
 from clusterkit.images.folder import ImageFolder, as_image_folder
 from clusterkit.store.embeddings import Embeddings, Failure
-from clusterkit.store.part_file import FLOAT16, Row
-from clusterkit.store.space import Space
+from clusterkit.store.part_file import Row
+from clusterkit.store.space import PART_ROWS, Space
+from clusterkit.store.space_files import FLOAT16
 from clusterkit.store.store import Store, as_store
-from clusterkit.store.writing import PART_ROWS
-from clusterkit.utils.paths import unescape_path
 from clusterkit.utils.ray_engine import RayEngine, as_engine
-from clusterkit.utils.text import plural
+from clusterkit.utils.text import plural, unescape_path
 
 # Maximum seconds per part: with PART_ROWS, they bound lost work and memory.
 PART_SECONDS = 5.0
@@ -124,7 +122,7 @@ def embed(
         The images; paths are converted to an ImageFolder.
     extractor : Extractor or str
         The network, or its name; a store remembers the weights and options of its spaces, see
-        :func:`~clusterkit.extractors.remembered.recall_extractor`.
+        :func:`~clusterkit.extractors.by_name.recall_extractor`.
     store : Store or path, optional
         Where to store the embeddings, so that the next run embeds only new or changed images.  By
         default they are kept only in memory.

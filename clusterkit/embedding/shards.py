@@ -13,7 +13,7 @@ import numpy as np
 from clusterkit.errors import InvalidInputError
 from clusterkit.images.folder import ImageFolder
 from clusterkit.utils.locations import is_address
-from clusterkit.utils.paths import escape_path
+from clusterkit.utils.text import escape_path
 
 _MAX_COUNT = 100_000
 _ALLOWED = f"NUMBER/COUNT with 1 <= NUMBER <= COUNT <= {_MAX_COUNT}, such as 3/8"

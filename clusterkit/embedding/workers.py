@@ -13,12 +13,13 @@ from clusterkit.extractors.imagenet import top_classes
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import FileStatus, ImageFolder, digest_bytes, read_bytes
 from clusterkit.store.embeddings import Failure
-from clusterkit.store.part_file import FLOAT16, MAX_FLOAT16, Row
+from clusterkit.store.part_file import MAX_FLOAT16, Row
 from clusterkit.store.space import KnownRow, Space
+from clusterkit.store.space_files import FLOAT16
 from clusterkit.utils.locations import is_gone, join, reading_workers
 from clusterkit.utils.parallel import map_ahead
-from clusterkit.utils.paths import escape_path
 from clusterkit.utils.progress import progress_bar
+from clusterkit.utils.text import escape_path
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from .autoencoder.training import train_autoencoder as train_autoencoder
 from .base import Extraction as Extraction
 from .base import Extractor as Extractor
 from .by_name import WITHOUT_NETWORK as WITHOUT_NETWORK
+from .by_name import RememberedExtractor as RememberedExtractor
 from .by_name import create_extractor as create_extractor
 from .by_name import extractor_names as extractor_names
+from .by_name import recall_extractor as recall_extractor
+from .by_name import recall_weights as recall_weights
 from .pixels import Pixels as Pixels
-from .remembered import RememberedExtractor as RememberedExtractor
-from .remembered import recall_extractor as recall_extractor
-from .remembered import recall_weights as recall_weights

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +16,7 @@ from clusterkit.extractors.base import Extraction, Extractor
 from clusterkit.images.folder import digest_weights
 from clusterkit.networks.runtimes.base import NetworkSource
 from clusterkit.networks.runtimes.choose import FEW_IMAGES, OpenNetwork
+from clusterkit.networks.runtimes.keras import dtype_policy
 
 N_CLASSES = 1000
 OUTPUTS = ("features", "predictions")
@@ -380,19 +379,6 @@ class Xception(KerasApplication):
 def default_weights() -> str:
     """Return the weights file that ``CLUSTERKIT_WEIGHTS`` names, otherwise ``"imagenet"``."""
     return os.environ.get("CLUSTERKIT_WEIGHTS") or "imagenet"
-
-
-@contextmanager
-def dtype_policy(policy: str) -> Iterator[None]:
-    """Set the Keras dtype policy within a context."""
-    from keras import config
-
-    before = config.dtype_policy()
-    config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        config.set_dtype_policy(before)
 
 
 def holds_head(file: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 
 from clusterkit.errors import ClusterkitError, ImageError, MissingDependencyError
@@ -23,10 +23,10 @@ from clusterkit.images.jpeg import (
     read_frame,
     read_jpeg_orientation,
 )
-from clusterkit.images.metadata import read_orientation, without_metadata
+from clusterkit.images.metadata import without_metadata
 from clusterkit.images.resizing import check_resize_mode, resize_image
-from clusterkit.images.tiff import Tiff, is_tiff
-from clusterkit.utils.optional_imports import require
+from clusterkit.images.tiff import TIFF_STARTS, Tiff, exif_orientation
+from clusterkit.utils.imports import require
 
 _HEIC_BRANDS = frozenset(b"heic heim heis heix hevc hevx mif1 msf1".split())
 
@@ -176,7 +176,7 @@ def _is_safe_here(data: bytes) -> bool:
 
 def _decode_file(data: bytes, size: tuple[int, int] | None, claim: ClaimBytes) -> Decoded:
     """Decode a file of any format; if that fails, try again without metadata."""
-    if is_tiff(data):
+    if data.startswith(TIFF_STARTS):
         return _decode_tiff(data, claim)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         # Pillow allocates the pixels when it opens the file.
@@ -322,7 +322,17 @@ def _decode(image: Image.Image, data: bytes, claim: ClaimBytes) -> Decoded:
         # The header states that the fourth byte is not opacity.
         image = image.convert(image.mode[:-1])
     # After loading, since a PNG may store it behind its pixels.
-    return _turn(_to_rgb(image), read_orientation(image))
+    return _turn(_to_rgb(image), _read_orientation(image))
+
+
+def _read_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an opened image, 1 to 8; 1 if it cannot be read."""
+    try:
+        value: Any = image.getexif().get(ExifTags.Base.Orientation, 1)
+    # Pillow parses other metadata as well, and raises almost any exception if it is damaged.
+    except Exception:
+        value = exif_orientation(image.info.get("exif", b""))
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _jpeg_2000_colour_bits(data: bytes) -> int:

@@ -1,21 +1,18 @@
-"""Read the orientation of images, and remove metadata that may be damaged."""
+"""Remove metadata that may be damaged from the bytes of images."""
 
 import io
 import re
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Any
 
 import simplejpeg
-from PIL import ExifTags, Image
 
 from clusterkit.images.jpeg import APP1, SCAN, read_frame, read_segments
-from clusterkit.images.tiff import EXIF_START, exif_orientation
+from clusterkit.images.tiff import EXIF_START
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
-_ORIENTATION = ExifTags.Base.Orientation
 # PNG text chunks that may contain the orientation, and their maximum length.
 _PNG_ORIENTED_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 _MAX_TEXT_BYTES = 2**16
@@ -27,16 +24,6 @@ _WEBP_ALPHA = 0x10
 _EXIF_ITEM = re.compile(rb"(infe\x02.{7}|infe\x03.{9})Exif", re.DOTALL)
 _JP2_START, _JP2_PIXELS = b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"
 _JP2_KEPT = frozenset(b"ihdr bpcc colr pclr cmap cdef".split())
-
-
-def read_orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation of an opened image, 1 to 8; 1 if it cannot be read."""
-    try:
-        value: Any = image.getexif().get(_ORIENTATION, 1)
-    # Pillow parses other metadata as well, and raises almost any exception if it is damaged.
-    except Exception:
-        value = exif_orientation(image.info.get("exif", b""))
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def without_metadata(data: bytes) -> bytes | None:

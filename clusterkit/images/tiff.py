@@ -18,8 +18,9 @@ from PIL import Image, UnidentifiedImageError
 from clusterkit.errors import ImageError
 from clusterkit.images.eight_bit import on_white, to_8_bit
 
+# First bytes of EXIF data, and of TIFF files.
 EXIF_START = b"Exif\0\0"
-_STARTS = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
 
 # The tags in use, from section 8 of the standard and later supplements.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
@@ -86,11 +87,6 @@ _OTHER_PHOTOMETRICS = {
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 # Bytes decompressed at a time; intermediate values take several times as much.
 _AT_ONCE = 2**24
-
-
-def is_tiff(data: bytes) -> bool:
-    """Return whether the bytes have the signature of a TIFF file."""
-    return data[:4] in _STARTS
 
 
 class Tiff:
@@ -638,7 +634,7 @@ def exif_orientation(block: bytes) -> Any:
     while block.startswith(EXIF_START):
         block = block[len(EXIF_START) :]
     try:
-        values = read_tags(block)[1].get(_ORIENTATION) if is_tiff(block) else None
+        values = read_tags(block)[1].get(_ORIENTATION) if block.startswith(TIFF_STARTS) else None
     except ImageError:
         return None
     return values[0] if values else None

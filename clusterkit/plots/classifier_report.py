@@ -16,7 +16,7 @@ from clusterkit.plots.ranking import RankingCurvesDisplay
 from clusterkit.plots.reliability import ReliabilityDisplay
 from clusterkit.plots.training import LearningCurvesDisplay
 from clusterkit.utils.files import check_output, write_whole
-from clusterkit.utils.paths import json_text
+from clusterkit.utils.text import json_text
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.train import ClassifierTraining

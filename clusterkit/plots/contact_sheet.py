@@ -20,12 +20,11 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display, check_figure_path, save_figure
 from clusterkit.plots.pictures import N_CANDIDATES, Sheet, and_more, load_pictures
 from clusterkit.plots.style import QUIET, cluster_color, cluster_name
-from clusterkit.utils.arguments import check_at_least
+from clusterkit.utils.arguments import check_at_least, check_seed, generator_from
 from clusterkit.utils.locations import as_path
-from clusterkit.utils.seeds import check_seed, generator_from
 
 if TYPE_CHECKING:
-    from clusterkit.clustering.clustering import Clustering
+    from clusterkit.clustering.cluster import Clustering
 
 _SIDE, _GAP, _MARGIN, _HEAD, _NOTE, _CAPTION = 76.0, 6.0, 4.0, 112.0, 20.0, 10.0
 # Pictures per row, and rows per page.

@@ -22,7 +22,7 @@ from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.text import percent
 
 if TYPE_CHECKING:
-    from clusterkit.clustering.clustering import Clustering
+    from clusterkit.clustering.cluster import Clustering
     from clusterkit.store.embeddings import Embeddings
 
 _NAME, _MAX_NAMES = 170.0, 30

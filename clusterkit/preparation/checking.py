@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.datasets.names import first_few
 from clusterkit.datasets.places import Place, read_places
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.datasets.split import MAX_RATIO
@@ -33,7 +32,7 @@ from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.html import Markup
 from clusterkit.utils.locations import absolute, as_path
 from clusterkit.utils.progress import progress_bar
-from clusterkit.utils.text import in_shell, join_lines, plural
+from clusterkit.utils.text import first_few, in_shell, join_lines, plural
 
 # Number of pictures in a notebook.
 _SHOWN = 20

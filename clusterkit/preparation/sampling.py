@@ -28,13 +28,11 @@ from clusterkit.images.thumbnails import thumbnails
 from clusterkit.routing.sorting import Sorting, check_present, sort_into_folders
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import Embeddings
-from clusterkit.store.reading import as_embeddings
-from clusterkit.store.store import Store
-from clusterkit.utils.arguments import as_list, check_at_least
+from clusterkit.store.store import Store, as_embeddings
+from clusterkit.utils.arguments import as_list, check_at_least, generator_from
 from clusterkit.utils.html import Markup
 from clusterkit.utils.locations import absolute
 from clusterkit.utils.noise import NOISE, is_missing
-from clusterkit.utils.seeds import generator_from
 from clusterkit.utils.text import join_lines, plural
 
 STRATEGIES = ("diverse", "typical", "doubtful")

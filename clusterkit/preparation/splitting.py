@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clusterkit.clustering.provenance import SPLIT_OF, find_not_copies, find_origins, origins_text
 from clusterkit.datasets.label_tables import LABEL_SEPARATOR, parse_labels
 from clusterkit.datasets.labelled_images import LabelledImages, label_tuple, read_labelled
-from clusterkit.datasets.names import TEST, TRAIN, VALIDATION, first_few
+from clusterkit.datasets.places import TEST, TRAIN, VALIDATION
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.datasets.split import divide
 from clusterkit.datasets.tables import write_csv
@@ -35,7 +35,7 @@ from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.routing.transfer import MODES, Transfer, is_inside, make_folder
 from clusterkit.store.store import Store
 from clusterkit.utils.arguments import as_plain, is_number
-from clusterkit.utils.text import in_shell, join_lines, plural
+from clusterkit.utils.text import first_few, in_shell, join_lines, plural
 
 LIST = "list"
 SPLIT_MODES = (*MODES, LIST)

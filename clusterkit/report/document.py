@@ -19,7 +19,7 @@ from clusterkit.report.page_images import PageImages
 from clusterkit.report.sheets import COLUMNS, SIDE, Sheets
 from clusterkit.utils.locations import RemotePath
 from clusterkit.utils.noise import MISSING_WORDS, is_missing
-from clusterkit.utils.paths import json_text
+from clusterkit.utils.text import json_text
 
 # Colours for new clusters in the page.
 _MORE_COLORS = 60

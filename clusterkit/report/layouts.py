@@ -12,7 +12,7 @@ from clusterkit.similarity.approximate import nearest_others_of_stream, nearest_
 from clusterkit.similarity.nearest import nearest_others, unit_rows
 from clusterkit.similarity.projection import project
 from clusterkit.store.stream import SAMPLE_SIZE, VectorStream
-from clusterkit.utils.optional_imports import require
+from clusterkit.utils.imports import require
 from clusterkit.utils.text import percent
 
 LAYOUTS = ("pca", "umap")

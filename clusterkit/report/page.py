@@ -17,8 +17,8 @@ from clusterkit.elbow.curve import ElbowCurve
 from clusterkit.plots.style import cluster_color
 from clusterkit.report.page_images import PageImages
 from clusterkit.similarity.space_audit import Finding
-from clusterkit.utils.noise import NOISE, without_nan
-from clusterkit.utils.paths import printable
+from clusterkit.utils.noise import NOISE
+from clusterkit.utils.text import printable, without_nan
 
 _FOLDER = Path(__file__).parent / "template"
 # Classic scripts, in this order: each uses definitions of earlier ones.

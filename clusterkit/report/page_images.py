@@ -12,18 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.clusterers.distances import distances_to_centers
-from clusterkit.clustering.clustering import Clustering
+from clusterkit.clustering.cluster import Clustering
 from clusterkit.clustering.earlier import check_earlier, read_earlier
 from clusterkit.clustering.reopening import as_clustered, is_normalized
 from clusterkit.clustering.saved import read_clusters
-from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.store.embeddings import Embeddings, describe_space
-from clusterkit.store.reading import as_vectors
+from clusterkit.store.store import as_vectors
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.locations import as_path
 from clusterkit.utils.noise import NOISE
-from clusterkit.utils.text import plural
+from clusterkit.utils.text import first_few, plural
 
 # Name of the table that a page offers, if it was made of no table.
 _TABLE = "clusters.csv"

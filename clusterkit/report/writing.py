@@ -24,10 +24,9 @@ from clusterkit.similarity.space_audit import Audit
 from clusterkit.similarity.space_audit import audit as audit_space
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
-from clusterkit.utils.arguments import check_at_least
+from clusterkit.utils.arguments import check_at_least, check_seed
 from clusterkit.utils.files import check_output, write_whole
 from clusterkit.utils.noise import NOISE, is_missing
-from clusterkit.utils.seeds import check_seed
 from clusterkit.utils.text import join_lines, plural
 
 # Number of images up to which "auto" computes the slow parts.

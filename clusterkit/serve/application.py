@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from clusterkit.errors import InvalidInputError
 from clusterkit.serve.limits import LOCAL_HOSTS, Limits, check_hosts
 from clusterkit.serve.phases import Phases
+from clusterkit.utils.imports import require
 from clusterkit.utils.locations import as_path
-from clusterkit.utils.optional_imports import require
 
 if TYPE_CHECKING:
     from clusterkit.serve.protection import Protection

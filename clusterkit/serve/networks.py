@@ -24,7 +24,7 @@ from clusterkit.serve.phases import Phases
 if TYPE_CHECKING:
     from clusterkit.classifiers.classifier import Classifier
     from clusterkit.classifiers.predict import Prediction
-    from clusterkit.extractors.remembered import RememberedExtractor
+    from clusterkit.extractors.by_name import RememberedExtractor
 
 _N_WARMING = 4
 
@@ -69,7 +69,7 @@ def load_extractor(
     LoadedNetwork
         Its values are vectors of shape (dimension,), float32.
     """
-    from clusterkit.extractors.remembered import RememberedExtractor
+    from clusterkit.extractors.by_name import RememberedExtractor
 
     extractor = RememberedExtractor(space, weights=weights, batch_size=MAX_BATCH)
     pictures = _read_some(files, extractor)

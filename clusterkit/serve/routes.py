@@ -29,8 +29,7 @@ from clusterkit.serve.served import Served
 from clusterkit.serve.service import MAX_EXPLAINED, Service
 from clusterkit.serve.uploads import FIELD, Upload, pictures_of
 from clusterkit.similarity.catalogue import MANY, Catalogue
-from clusterkit.utils.paths import json_text
-from clusterkit.utils.text import plural
+from clusterkit.utils.text import json_text, plural
 
 T = TypeVar("T")
 # Of lightly-studio-serve.

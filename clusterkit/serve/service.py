@@ -32,7 +32,7 @@ from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.parallel import count_cpus
 
 if TYPE_CHECKING:
-    from clusterkit.extractors.remembered import RememberedExtractor
+    from clusterkit.extractors.by_name import RememberedExtractor
 
 T = TypeVar("T")
 # Larger pictures are decoded in the background: PNGs from 6 megapixels on, but hardly any JPEG,
@@ -279,7 +279,7 @@ class Service:
         served: Served,
     ) -> dict[str, Any] | str:
         """Explain one picture, in the explainer's thread."""
-        from clusterkit.extractors.remembered import RememberedExtractor
+        from clusterkit.extractors.by_name import RememberedExtractor
 
         catalogue = served.catalogue
         assert catalogue is not None

@@ -32,10 +32,10 @@ from clusterkit.store.embeddings import (
     check_one_space,
     row_of_image,
 )
-from clusterkit.store.reading import as_space, is_large
 from clusterkit.store.space import Space
+from clusterkit.store.store import as_space, is_large
 from clusterkit.utils.locations import absolute, as_path, relative
-from clusterkit.utils.paths import unescape_path
+from clusterkit.utils.text import unescape_path
 
 # Number of images from which an index is worthwhile: comparing all would take 10 ms and more.
 MANY = 50_000
@@ -314,7 +314,7 @@ def as_searchable(
         Of a store, its default space.
     stream : bool, optional
         Whether a space is searched on disk; by default if it is large, see
-        :func:`clusterkit.store.reading.is_large`.
+        :func:`clusterkit.store.store.is_large`.
     progress : bool
         Whether to show a progress bar while a catalogue is written.
     """

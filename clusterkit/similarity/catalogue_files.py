@@ -25,8 +25,8 @@ from clusterkit.store.stream import VectorStream
 from clusterkit.utils.files import atomic_folder
 from clusterkit.utils.locations import absolute
 from clusterkit.utils.memory import give_back_memory
-from clusterkit.utils.paths import escape_path, unescape_path
 from clusterkit.utils.progress import progress_bar
+from clusterkit.utils.text import escape_path, unescape_path
 
 # Version of the file format.
 _FORM = 1

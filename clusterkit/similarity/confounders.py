@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
-from clusterkit.utils.seeds import generator_from
+from clusterkit.utils.arguments import generator_from
 from clusterkit.utils.text import plural
 
 Values = NDArray[np.float64]

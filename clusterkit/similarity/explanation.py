@@ -19,8 +19,7 @@ from clusterkit.similarity.similarity_maps import Where
 from clusterkit.similarity.tone_share import UNUSUAL, ToneInfluence, Version, closer_than
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils import html
-from clusterkit.utils.arguments import check_at_least
-from clusterkit.utils.seeds import check_seed, generator_from
+from clusterkit.utils.arguments import check_at_least, check_seed, generator_from
 from clusterkit.utils.text import join_lines, percent, plural
 
 # Limits on the number of bins of a readable histogram.

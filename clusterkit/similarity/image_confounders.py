@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.images.properties import ImageProperties, measure_properties
 from clusterkit.similarity.confounders import Confounder, Removal, remove_confounder
 from clusterkit.store.embeddings import Embeddings, describe_space
-from clusterkit.store.reading import as_embeddings
-from clusterkit.utils.text import did_you_mean, plural
+from clusterkit.store.store import as_embeddings
+from clusterkit.utils.text import did_you_mean, first_few, plural
 
 # Name of each confounder in a sentence.
 CONFOUNDERS = {

@@ -35,8 +35,8 @@ from clusterkit.similarity.catalogue import Catalogue
 from clusterkit.similarity.similarity_maps import Where, split_by_hiding, split_cosine
 from clusterkit.similarity.tone_share import ToneInfluence, rank_pair
 from clusterkit.store.embeddings import Embeddings
+from clusterkit.utils.arguments import generator_from
 from clusterkit.utils.locations import as_path, join
-from clusterkit.utils.seeds import generator_from
 
 # Number of hidden patches along each side, as many as most networks have locations.
 _N_PATCHES = 7

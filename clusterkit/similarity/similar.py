@@ -24,11 +24,9 @@ from clusterkit.similarity.catalogue import Catalogue, as_searchable
 from clusterkit.similarity.explanation import Explanation, explain_vectors, select_image
 from clusterkit.similarity.nearest import nearest_of_any_length
 from clusterkit.store.embeddings import Embeddings, describe_space
-from clusterkit.utils.arguments import check_at_least
+from clusterkit.utils.arguments import check_at_least, check_seed
 from clusterkit.utils.locations import absolute, as_path, find_gone, is_gone, join, real_path
-from clusterkit.utils.paths import unescape_path
-from clusterkit.utils.seeds import check_seed
-from clusterkit.utils.text import join_lines, plural
+from clusterkit.utils.text import join_lines, plural, unescape_path
 
 if TYPE_CHECKING:
     from clusterkit.extractors.base import Extractor
@@ -218,7 +216,7 @@ def explain(
     >>> round(explanation.similarity, 2), explanation.n_pairs, explanation.intersection
     (0.96, 3, 1.0)
     """
-    from clusterkit.extractors.remembered import RememberedExtractor
+    from clusterkit.extractors.by_name import RememberedExtractor
     from clusterkit.similarity.picture_explanation import explain_pictures
 
     check_seed(random_state)
@@ -312,7 +310,7 @@ def _look_up(
     rows |= {row for row in (own, embeddings.find(place)) if row is not None}
     if not same:
         if extractor is None:
-            from clusterkit.extractors.remembered import RememberedExtractor
+            from clusterkit.extractors.by_name import RememberedExtractor
 
             extractor = RememberedExtractor(embeddings.space, weights=weights)
         return _embed_query(as_path(image), extractor), sorted(rows)

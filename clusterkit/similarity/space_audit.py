@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.datasets.copies import find_copies
-from clusterkit.datasets.names import first_few
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.errors import InvalidInputError, NotFoundError, WeightsError
 from clusterkit.extractors.autoencoder.extractor import Autoencoder
@@ -23,11 +22,10 @@ from clusterkit.similarity.image_confounders import (
 )
 from clusterkit.similarity.nearest import nearest_others
 from clusterkit.store.embeddings import Embeddings, RandomSample, describe_space
-from clusterkit.store.reading import as_sample
-from clusterkit.utils.arguments import check_at_least
+from clusterkit.store.store import as_sample
+from clusterkit.utils.arguments import check_at_least, generator_from
 from clusterkit.utils.outliers import UNUSUAL, modified_z_scores
-from clusterkit.utils.seeds import generator_from
-from clusterkit.utils.text import join_lines, percent, plural
+from clusterkit.utils.text import first_few, join_lines, percent, plural
 
 # A space follows a property if its correlation is at least this.  Brightness and sharpness are
 # related to content, so Xception's features reach 0.29 with these; sizes and formats are not.

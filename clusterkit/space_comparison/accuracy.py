@@ -12,11 +12,11 @@ from clusterkit.clusterers.base import ClusteringWarning
 from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.datasets.labels import labels_from_folders, read_labels
-from clusterkit.datasets.names import first_few
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.space_comparison.shared_images import Opened
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.noise import is_missing
+from clusterkit.utils.text import first_few
 
 Labels = list[str | None]
 # The labels are the names of the images' folders.

@@ -22,8 +22,7 @@ from clusterkit.space_comparison.scores import (
 )
 from clusterkit.space_comparison.shared_images import draw_shared, name_spaces, share_rows
 from clusterkit.store.embeddings import RandomSample
-from clusterkit.utils.arguments import check_at_least
-from clusterkit.utils.seeds import draw_seed
+from clusterkit.utils.arguments import check_at_least, draw_seed
 from clusterkit.utils.text import join_lines, plural
 
 SCORES = ("score", "stability", "neighbors", "silhouette", "agreement")

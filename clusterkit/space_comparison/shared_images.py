@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError, StoreError
 from clusterkit.store.embeddings import Embeddings, RandomSample, describe_space
-from clusterkit.store.reading import read_or_stream
-from clusterkit.store.store import Store
+from clusterkit.store.store import Store, read_or_stream
 from clusterkit.store.stream import SAMPLE_SIZE, VectorStream
-from clusterkit.utils.arguments import check_at_least
+from clusterkit.utils.arguments import check_at_least, generator_from
 from clusterkit.utils.locations import as_path
-from clusterkit.utils.seeds import generator_from
 
 # A space, in memory or not.
 Opened = Embeddings | VectorStream

@@ -30,8 +30,8 @@ from clusterkit.store.stream import VectorStream
 from clusterkit.utils.files import atomic_file, check_output
 from clusterkit.utils.locations import absolute, as_path, common_folder, join, relative
 from clusterkit.utils.parallel import map_ahead
-from clusterkit.utils.paths import escape_path, unescape_path
 from clusterkit.utils.progress import progress_bar
+from clusterkit.utils.text import escape_path, unescape_path
 
 IMPORT_SUFFIXES = (".npy", ".npz", ".parquet")
 EXPORT_SUFFIXES = (".npz", ".parquet", ".csv")

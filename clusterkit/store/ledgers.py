@@ -16,11 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from clusterkit.errors import InvalidInputError, StoreError
-from clusterkit.images.folder import FileStatus
-from clusterkit.store.description import Description
-from clusterkit.store.folders import LIST, LOCK, Folders
 from clusterkit.store.markers import Marker
-from clusterkit.store.part_list import Part, PartList, number_of, writer_of
+from clusterkit.store.space_files import (
+    LIST,
+    LOCK,
+    Description,
+    Folders,
+    Part,
+    PartList,
+    number_of,
+    numbers_of,
+    writer_of,
+)
 
 # The writer of the ordinary run.
 ORDINARY = ""
@@ -173,11 +180,12 @@ class Ledgers:
     def _version(self) -> Any:
         """Return an identity of the list of the ordinary run, which differs after each change."""
         file = self.list_file()
-        if not self.folders.is_remote:
-            return FileStatus.of(file)
-        # Times have a resolution of one second there.
-        with suppress(FileNotFoundError):
-            return file.read_bytes()
+        # Object storage has times with a resolution of one second.
+        with suppress(FileNotFoundError if self.folders.is_remote else OSError):
+            if self.folders.is_remote:
+                return file.read_bytes()
+            status = file.stat()
+            return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
         return None
 
     def _read_ordinary(self) -> PartList:
@@ -397,7 +405,7 @@ class Ledgers:
 
     def _check(self, parts: Iterable[Part]) -> list[Part]:
         """Return the descriptions of intact parts; damaged ones are set aside with a warning."""
-        from clusterkit.store.part_file import find_damage, numbers_of
+        from clusterkit.store.part_file import find_damage
 
         info, sound = self.description.info, []
         names = {file.name for file in self.folders.part_files()} if self.folders.is_remote else ()

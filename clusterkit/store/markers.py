@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from clusterkit.errors import RemoteError, UnreachableError
-from clusterkit.store.folders import LOCK
+from clusterkit.store.space_files import LOCK
 
 # Interval at which a run renews its file, and age at which it counts as dead.
 _BEAT_SECONDS, _LIFE_SECONDS = 300.0, 3600.0

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clusterkit.errors import ClusterkitError, StoreError, UnreachableError
-from clusterkit.store.part_list import Part, is_failures
+from clusterkit.store.space_files import FLOAT16, FLOAT32, Part, is_failures
 from clusterkit.utils.files import atomic_file
 from clusterkit.utils.locations import RemotePath, is_address
 
@@ -38,8 +38,6 @@ _FILE = {
 _TOP5 = pa.list_(pa.struct([("class", pa.string()), ("probability", pa.float32())]))
 _PICTURE = {"width": pa.int32(), "height": pa.int32()}
 _TYPES = _FILE | _PICTURE | {"top5": _TOP5, "error": pa.string()}
-# Data types of vectors on disk; in memory they are float32.
-FLOAT32, FLOAT16 = "float32", "float16"
 MAX_FLOAT16 = float(np.finfo(np.float16).max)
 _NUMBERS = {FLOAT32: pa.float32(), FLOAT16: pa.float16()}
 _NEVER_NULL = frozenset({"path", "root", "vector", "error"})
@@ -83,11 +81,6 @@ class Row:
     ctime_ns: int | None = None
     inode: int | None = None
     kept: tuple[str, int] | None = None
-
-
-def numbers_of(description: dict[str, Any]) -> str:
-    """Return the data type of a space's vectors; descriptions before format 4 lack it."""
-    return str(description.get("vectors", FLOAT32))
 
 
 def schema(dimension: int | None, numbers: str = FLOAT32) -> pa.Schema:
@@ -272,18 +265,6 @@ def find_damage(
     if damage is None and part not in (Part(file.name), found):
         damage = "not the part that was written"
     return (None, found) if damage is None else (damage, None)
-
-
-def find_dimension(file: Path) -> tuple[int, str] | None:
-    """Return length and data type of a part's vectors; None if it has none or is unreadable."""
-    try:
-        with file.open("rb") as stream:
-            vector = pq.read_schema(stream).field("vector").type
-        is_half = vector.value_type.equals(pa.float16())
-        return int(vector.list_size), FLOAT16 if is_half else FLOAT32
-    # A damaged footer raises many kinds of errors.
-    except Exception:
-        return None
 
 
 def table_vectors(table: pa.Table, dimension: int) -> NDArray[np.float32]:

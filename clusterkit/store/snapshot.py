@@ -1,9 +1,16 @@
-"""A snapshot of the rows of a space: the parts in its lists at one moment."""
+"""A snapshot of the rows of a space: the parts in its lists at one moment.
+
+Each row has the path of an image file, and the root that it is relative to.  Roots below the folder
+that contains the store, its place, are relative to it, so that store and images can be moved
+together.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +23,18 @@ from clusterkit.errors import StoreError
 from clusterkit.images.folder import FileStatus, ImageFolder
 from clusterkit.store.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.store.ledgers import Ledgers
-from clusterkit.store.part_list import Part, PartList
-from clusterkit.store.row_paths import common_root, files_of, last_rows, relative_paths
+from clusterkit.store.space_files import Part, PartList
 from clusterkit.store.stream import VectorStream
-from clusterkit.utils.locations import as_path, find_gone, reading_workers, relative
+from clusterkit.utils.locations import (
+    as_path,
+    common_folder,
+    find_gone,
+    join,
+    reading_workers,
+    relative,
+)
 from clusterkit.utils.parallel import map_ahead
-from clusterkit.utils.text import plural
+from clusterkit.utils.text import plural, unescape_path
 
 # pyarrow is imported on use, to keep the import of this module fast.
 if TYPE_CHECKING:
@@ -32,6 +45,10 @@ T = TypeVar("T")
 FACTS = ["path", "root", "digest", "size", "mtime_ns", "ctime_ns", "inode", "error"]
 # Maximum attempts of a reader while writers replace the parts.
 _ATTEMPTS = 100
+# Paths that need no normalising: no part of them is empty, or begins with a dot.
+_NORMAL = re.compile(r"(?:[^/.\\\n][^/\\\n]*/)*[^/.\\\n][^/\\\n]*")
+# Paths that are not simply appended to their folder: escaped ones, and those with "..", "." or "".
+_UNUSUAL = r"\\|[^\x00-\x7F]|(^|/)\.{0,2}(/|$)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +101,7 @@ class Snapshot:
         known, place = {}, self.folders.place
         for part, table in self._read_each(self.read_part, FACTS):
             paths, roots, *columns = (column.to_pylist() for column in table.columns)
-            rows = zip(files_of(place, roots, paths), paths, roots, *columns, strict=True)
+            rows = zip(_files_of(place, roots, paths), paths, roots, *columns, strict=True)
             for position, (file, *values) in enumerate(rows):
                 known[file] = KnownRow(part.name, position, *values)
         return known
@@ -103,11 +120,11 @@ class Snapshot:
             return Embeddings(np.zeros((0, info["dimension"]), np.float32), space=info)
         table = pa.concat_tables(tables.values())
         errors = table["error"].to_pylist()
-        files = files_of(place, table["root"].to_pylist(), table["path"].to_pylist())
+        files = _files_of(place, table["root"].to_pylist(), table["path"].to_pylist())
         # The last row of a file is the valid one.
         row_of_file = {file: row for row, file in enumerate(files)}
         if images is None:
-            root = common_root(place, table["root"].unique().to_pylist())
+            root = _common_root(place, table["root"].unique().to_pylist())
         else:
             root = str(images.root)
             wanted = map(str, images.files)
@@ -138,9 +155,9 @@ class Snapshot:
         if not tables:
             return VectorStream([], self.folders.parts, self.description.info)
         table, place = pa.concat_tables(tables.values()), self.folders.place
-        root = common_root(place, table["root"].unique().to_pylist())
-        paths = relative_paths(place, table, root)
-        rows = last_rows(paths)
+        root = _common_root(place, table["root"].unique().to_pylist())
+        paths = _relative_paths(place, table, root)
+        rows = _last_rows(paths)
         failed = np.asarray(table["error"].is_valid())
         embedded, broken = rows[~failed[rows]], rows[failed[rows]]
         chosen = np.zeros(len(table), np.bool_)
@@ -167,7 +184,7 @@ class Snapshot:
             except StoreError:
                 continue
             if table["top5"].null_count < len(table):
-                files = files_of(place, table["root"].to_pylist(), table["path"].to_pylist())
+                files = _files_of(place, table["root"].to_pylist(), table["path"].to_pylist())
                 rows = zip(files, table_top5(table), strict=True)
                 known.update({file: classes for file, classes in rows if classes})
         return known
@@ -372,3 +389,71 @@ def _warn_of_damage(error: StoreError) -> None:
         f"{error}. Its images are left out; run `clusterkit embed` again to restore them",
         stacklevel=2,
     )
+
+
+def file_of(place: Path, root: str, path: str) -> str:
+    """Return the absolute path of a row's file."""
+    return join(place, unescape_path(root), unescape_path(path))
+
+
+def _files_of(place: Path, roots: list[str], paths: list[str]) -> Iterator[str]:
+    """Yield the absolute path of each row's file: as :func:`file_of`, for many rows."""
+    folders = {root: os.path.join(file_of(place, root, ""), "") for root in set(roots)}  # noqa: PTH118
+    for root, path in zip(roots, paths, strict=True):
+        name = unescape_path(path)
+        is_normal = os.sep == "/" and _NORMAL.fullmatch(name)
+        yield folders[root] + name if is_normal else file_of(place, root, path)
+
+
+def _common_root(place: Path, roots: Iterable[str]) -> str:
+    """Return the nearest common folder of stored roots."""
+    return common_folder([file_of(place, root, "") for root in roots] or [str(place)])
+
+
+def _relative_paths(place: Path, table: Any, root: str) -> list[str]:
+    """Return the path of each row's file relative to a folder, with forward slashes.
+
+    Parameters
+    ----------
+    place : pathlib.Path
+        The folder that contains the store.
+    table : pyarrow.Table
+        With the columns ``path`` and ``root``.
+    root : str
+        Absolute path of the folder.
+
+    Returns
+    -------
+    list of str
+        ``relative(file_of(place, root, path), root)`` of each row; for very many rows, Arrow does
+        the work.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    folders = pc.unique(table["root"])
+    starts = [relative(file_of(place, folder, ""), root) for folder in folders.to_pylist()]
+    starts = ["" if start == "." else f"{start}/" for start in starts]
+    unusual = np.asarray(pc.match_substring_regex(table["path"], _UNUSUAL))
+    # Folder names beyond ASCII may be invalid text for Arrow.
+    if not all(start.isascii() for start in starts):
+        unusual[:] = True
+    numbers = pc.index_in(table["root"], value_set=folders)
+    start_of = pa.array([start if start.isascii() else "" for start in starts], pa.string())
+    joined = pc.binary_join_element_wise(start_of.take(numbers), table["path"], "")
+    paths: list[str] = joined.to_pylist()
+    rows = np.flatnonzero(unusual)
+    some = table.select(["root", "path"]).take(rows)
+    for row, folder, path in zip(
+        rows.tolist(), some["root"].to_pylist(), some["path"].to_pylist(), strict=True
+    ):
+        paths[row] = relative(file_of(place, folder, path), root)
+    return paths
+
+
+def _last_rows(paths: list[str]) -> NDArray[np.int64]:
+    """Return the last row of each path, ascending."""
+    row_of = dict(zip(paths, range(len(paths)), strict=True))
+    if len(row_of) == len(paths):
+        return np.arange(len(paths))
+    return np.sort(np.fromiter(row_of.values(), np.int64, len(row_of)))

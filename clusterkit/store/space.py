@@ -5,29 +5,49 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from clusterkit.errors import StoreError
+from clusterkit.errors import StoreError, UnreachableError
 from clusterkit.images.folder import FileStatus, ImageFolder, digest_weights
-from clusterkit.store import cleaning, row_paths, writing
-from clusterkit.store.description import Description
 from clusterkit.store.embeddings import Embeddings, TopClasses
-from clusterkit.store.folders import Folders
-from clusterkit.store.ledgers import Ledgers
-from clusterkit.store.part_list import PartList, is_failures
-from clusterkit.store.snapshot import KnownRow, Snapshot, read_consistently
+from clusterkit.store.ledgers import MOMENT, ORDINARY, PATIENCE, Ledgers, check_writer
+from clusterkit.store.snapshot import FACTS, KnownRow, Snapshot, file_of, read_consistently
+from clusterkit.store.space_files import (
+    FORMAT,
+    Description,
+    Folders,
+    Part,
+    PartList,
+    is_failures,
+    number_of,
+    part_name,
+)
 from clusterkit.store.stream import VectorStream
-from clusterkit.utils.locations import absolute, as_path, common_folder, relative
-from clusterkit.utils.paths import escape_path
+from clusterkit.utils.files import touch
+from clusterkit.utils.locations import (
+    absolute,
+    as_path,
+    common_folder,
+    find_gone,
+    is_within,
+    relative,
+)
+from clusterkit.utils.text import escape_path, plural
 
 # pyarrow is imported on use, to keep the import of this module fast.
 if TYPE_CHECKING:
     from clusterkit.store.part_file import Row
 
 T = TypeVar("T")
+# Maximum rows per part, of new rows and of those of other parts that are written again.
+PART_ROWS = 2048
+# Number of small parts above which they are joined, since slow or small runs add many.
+_SMALL_ROWS, _MANY_SMALL = PART_ROWS // 4, 16
 
 
 class Space:
@@ -238,7 +258,8 @@ class Space:
 
     # Writing
 
-    def writing(self, *, embeds: bool = True) -> AbstractContextManager[None]:
+    @contextmanager
+    def writing(self, *, embeds: bool = True) -> Iterator[None]:
         """Lock the space for writing, and mark it as the most recently embedded.
 
         Remains of killed runs are deleted, and damaged parts are set aside with a warning, so that
@@ -249,9 +270,29 @@ class Space:
         StoreError
             If another process holds the lock, or the folder cannot be written.
         """
-        return writing.writing(self.ledgers, embeds=embeds)
+        folders = self.folders
+        if folders.is_remote:
+            with self._writing_remotely(embeds=embeds):
+                yield
+            return
+        info = self.description.info
+        with ExitStack() as held:
+            with self._explaining():
+                folders.make()
+                held.enter_context(self.ledgers.holding(ORDINARY, timeout=MOMENT))
+                self.ledgers.delete_leftovers()
+                self._begin(info)
+                self.ledgers.absorb()
+                self.ledgers.mend()
+                if embeds:
+                    touch(self.description.file)
+            try:
+                yield
+            finally:
+                folders.remove_empty()
 
-    def adding(self, writer: str) -> AbstractContextManager[None]:
+    @contextmanager
+    def adding(self, writer: str) -> Iterator[None]:
         """Lock the name of a further writer, which adds rows concurrently with other runs.
 
         In the block :meth:`append` writes to the list of that writer.  The next ordinary run takes
@@ -269,7 +310,23 @@ class Space:
         StoreError
             If another process writes under the same name, or the folder cannot be written.
         """
-        return writing.adding(self.ledgers, writer)
+        check_writer(writer)
+        folders = self.folders
+        if folders.is_remote:
+            # Two processes under one name would not notice each other.
+            with self._writing_remotely(embeds=True, beside=True):
+                yield
+            return
+        info = self.description.info
+        with ExitStack() as held:
+            with self._explaining(f" as {writer}"):
+                folders.make()
+                held.callback(self._remove_unused)
+                held.enter_context(self.ledgers.holding(writer, timeout=PATIENCE))
+                self._join(info)
+                held.enter_context(self.ledgers.adding(writer))
+                touch(self.description.file)
+            yield
 
     def append(self, rows: list[Row]) -> None:
         """Write rows as the next part, with failures in a separate file.
@@ -280,7 +337,31 @@ class Space:
             If they cannot be written, or vectors to be kept are gone; the other rows are still
             written.
         """
-        writing.append(self.ledgers, rows)
+        from clusterkit.store.part_file import rows_to_table
+
+        self._prepare()
+        description, kept = self.description, [row for row in rows if row.kept is not None]
+        dimension = description.info["dimension"]
+        lost = read_consistently(self.ledgers, lambda snapshot: snapshot.fetch(kept))
+        rows = [row for row in rows if row.kept is None]
+        tables = [
+            rows_to_table(
+                [row for row in rows if row.error is None], dimension, description.numbers
+            ),
+            rows_to_table([row for row in rows if row.error is not None], None),
+        ]
+        # Later than all rows of other writers so far.
+        number, writer = self.ledgers.joined().next_number, self.ledgers.writer
+        written = self._write_parts(tables, partial(part_name, number=number, writer=writer))
+        try:
+            self.ledgers.add(written)
+        except OSError as error:
+            raise self.folders.cannot_write(error) from error
+        if lost:
+            raise StoreError(
+                f"the vectors of {plural(len(lost), 'image')} were dropped by another run that was "
+                "writing to the store: run again"
+            )
 
     def append_kept(self, rows: list[Row]) -> None:
         """Write rows whose vectors are in parts, in the order of the parts, each read once.
@@ -290,7 +371,11 @@ class Space:
         StoreError
             As for :meth:`append`.
         """
-        writing.append_kept(self.ledgers, rows)
+        place = {part.name: place for place, part in enumerate(self.ledgers.joined().parts)}
+        ordered = [(place.get(row.kept[0], 0), row.kept[1], row) for row in rows if row.kept]
+        ordered.sort(key=lambda item: item[:2])
+        for start in range(0, len(ordered), PART_ROWS):
+            self.append([row for *_, row in ordered[start : start + PART_ROWS]])
 
     def follow(self, moves: Mapping[str, str]) -> None:
         """Give the rows of moved files their new paths.
@@ -338,7 +423,11 @@ class Space:
         StoreError
             If another run is writing.
         """
-        cleaning.check_alone(self.ledgers)
+        if self.ledgers.writer != ORDINARY:
+            raise StoreError(
+                f"another run is writing to {self.folders.parts}, or was killed in the last hour: "
+                "prune when it has ended"
+            )
 
     def clean(self, *, prune: bool = False) -> int:
         """Drop outdated rows.
@@ -356,14 +445,178 @@ class Space:
         int
             Number of missing files whose rows were dropped.
         """
-        return cleaning.clean(self.ledgers, prune=prune)
+        if prune:
+            self.check_alone()
+        elif self.ledgers.writer != ORDINARY:
+            return 0
+        self.ledgers.absorb()
+        snapshot = Snapshot(self.ledgers, self.ledgers.joined())
+        # Read before checking for other writers: later writers add rows that are later than these.
+        live = self.ledgers.live()
+        known = snapshot.known_rows()
+        candidates = known if prune else _files_of_shared_content(known)
+        gone = find_gone(candidates)
+        if not prune:
+            present = {known[file].digest for file in candidates if file not in gone}
+            gone = {file for file in gone if known[file].digest in present}
+        own = self.ledgers.own()
+        # The parts of other writers remain until their lists are taken over.
+        keep: dict[str, list[int]] = {part.name: [] for part in own.parts}
+        gone = {file for file in gone if known[file].part in keep}
+        for file in known.keys() - gone:
+            if known[file].part in keep:
+                keep[known[file].part].append(known[file].position)
+        small = [part for part in own.parts if 0 < len(keep[part.name]) < _SMALL_ROWS]
+        joined = {part.name for part in small} if len(small) > _MANY_SMALL and not live else set()
+        # A part of format 1 has no checksum, and may hold failures.
+        replaced = [
+            part
+            for part in own.parts
+            if part.rows != len(keep[part.name]) or not part.checksum or part.name in joined
+        ]
+        if replaced:
+            next_number = snapshot.listed.next_number
+            rewritten = []
+            # While others write, each part keeps its place in the order of all parts.
+            for number, tables in _valid_rows(snapshot, replaced, keep, 1 if live else PART_ROWS):
+                name = partial(part_name, number=number, rewritten=next_number)
+                rewritten += self._write_parts(tables, name)
+                next_number += 1
+            try:
+                self.ledgers.replace(replaced, rewritten, next_number)
+            except OSError as error:
+                raise self.folders.cannot_write(error) from error
+        return len(gone)
 
     def settle(self) -> None:
         """Take over the lists of further writers, and drop outdated rows, if all have ended.
 
         The last of several concurrent writers leaves the space as an ordinary run does.
         """
-        cleaning.settle(self.ledgers)
+        from filelock import Timeout
+
+        if not self.folders.part_files():
+            return
+        if self.folders.is_remote:
+            with self._writing_remotely(embeds=False):
+                self.clean()
+            return
+        # Two writers that end at the same time see each other; the one that waits finds the other
+        # gone.
+        with suppress(Timeout), self.ledgers.holding(ORDINARY, timeout=MOMENT):
+            if not self.ledgers.live():
+                self.ledgers.delete_leftovers()
+                self.ledgers.absorb()
+                self.ledgers.mend(check=False)
+                self.clean()
+
+    @contextmanager
+    def _writing_remotely(self, *, embeds: bool, beside: bool = False) -> Iterator[None]:
+        """Write on object storage: as the ordinary run if alone, otherwise as a further writer."""
+        info = self.description.info
+
+        def remove(_kind: Any, error: BaseException | None, _trace: Any) -> None:
+            """Remove the files of a run without parts, if the service can be reached."""
+            if not isinstance(error, UnreachableError):
+                self.folders.remove_empty()
+
+        with ExitStack() as held:
+            held.push(remove)
+            with self._explaining():
+                marker = held.enter_context(self.ledgers.marked())
+                if beside or self.ledgers.live():
+                    self.description.complete(info)
+                    held.enter_context(self.ledgers.adding(marker.writer))
+                else:
+                    self._begin(info)
+                    self.ledgers.absorb()
+                    self.ledgers.mend()
+                if embeds:
+                    touch(self.description.file)
+            yield
+
+    def _prepare(self) -> None:
+        """Create the missing files of a space before rows are written.
+
+        Raises
+        ------
+        StoreError
+            If it was deleted since this run began, or cannot be written.
+        """
+        folders, description = self.folders, self.description
+        is_described = description.read() is not None
+        if is_described and folders.is_remote:
+            return  # saves a request
+        is_held = self.ledgers.holds(self.ledgers.writer)
+        if is_described:
+            return
+        info = description.info
+        with self._explaining():
+            if folders.is_remote and self.ledgers.writer != ORDINARY:
+                description.complete(info)
+            elif folders.is_remote or (is_held and self.ledgers.writer == ORDINARY):
+                self._begin(info)
+            else:
+                folders.make()
+                self._join(info)
+
+    def _write_parts(self, tables: Iterable[Any], name: Callable[[str], str]) -> list[Part]:
+        """Write rows with vectors, and failures, as parts; ``name`` gives that of either kind."""
+        from clusterkit.store.part_file import write_part
+
+        folders, fingerprint = self.folders, self.description.info["fingerprint"]
+        places = {"part": folders.parts, "failures": folders.about}
+        return [
+            write_part(place / name(kind), table, fingerprint, folder=folders.about)
+            for (kind, place), table in zip(places.items(), tables, strict=True)
+            if len(table)
+        ]
+
+    def _begin(self, info: dict[str, Any]) -> None:
+        """Create the folders, list of parts and description."""
+        self.folders.make()
+        self.folders.tidy()
+        self.ledgers.create()
+        self.description.complete(info)
+
+    def _join(self, info: dict[str, Any]) -> None:
+        """Create the files for a further writer, unless they exist."""
+        from filelock import Timeout
+
+        recorded = self.description.read()
+        is_set_up = recorded is not None and recorded["format"] == FORMAT
+        is_set_up = is_set_up and self.ledgers.list_file().exists()
+        try:
+            with self.ledgers.holding(ORDINARY, timeout=0 if is_set_up else PATIENCE):
+                self._begin(info)
+        except Timeout:
+            # An ordinary run holds the lock while it runs, and has written the description.
+            if not is_set_up:
+                raise
+
+    def _remove_unused(self) -> None:
+        """Remove the folders after a further writer, unless there are parts or other writers."""
+        from filelock import Timeout
+
+        if self.folders.part_files() or not self.folders.about.exists():
+            return
+        with suppress(OSError, Timeout), self.ledgers.holding(ORDINARY):
+            self.folders.remove_empty()
+
+    @contextmanager
+    def _explaining(self, name: str = "") -> Iterator[None]:
+        """Explain why a run cannot begin: another holds the lock, or nothing can be written."""
+        from filelock import Timeout
+
+        try:
+            yield
+        except Timeout:
+            raise StoreError(
+                f"another run is writing to {self.folders.parts}{name}: wait for it to end, then "
+                "run again"
+            ) from None
+        except OSError as error:
+            raise self.folders.cannot_write(error) from error
 
     # Image files
 
@@ -374,11 +627,12 @@ class Space:
 
     def root_of(self, folder: Path) -> str:
         """Return an image root as stored, relative to the store's location if below it."""
-        return row_paths.root_of(self.place, folder)
+        is_below = is_within(folder, self.place)
+        return escape_path(relative(folder, self.place) if is_below else str(folder))
 
     def file_of(self, root: str, path: str) -> str:
         """Return the absolute path of a row's file."""
-        return row_paths.file_of(self.place, root, path)
+        return file_of(self.place, root, path)
 
     def check_root(self, folder: Path, known: Mapping[str, KnownRow]) -> None:
         """Check that images of a folder have a common folder with the known ones.
@@ -408,3 +662,42 @@ class Space:
 def _as_json(path: str) -> str:
     """Return the absolute path of a file, as in a description."""
     return json.dumps(os.path.abspath(path), ensure_ascii=False)  # noqa: PTH100
+
+
+def _valid_rows(
+    snapshot: Snapshot, parts: list[Part], keep: dict[str, list[int]], n_rows: int
+) -> Iterator[tuple[int, list[Any]]]:
+    """Yield the rows of parts that are kept, as number and tables of new parts.
+
+    Parts are joined until there are ``n_rows``, and then have the number of the last of them.
+    """
+    import pyarrow as pa
+
+    from clusterkit.store.part_file import schema, split_table
+
+    columns = [*FACTS, "width", "height", "vector", "top5"]
+    dimension, numbers = snapshot.description.info["dimension"], snapshot.description.numbers
+    number = 0
+    waiting: list[list[Any]] = [
+        [schema(dimension, numbers).empty_table()],
+        [schema(None).empty_table()],
+    ]
+    for part in parts:
+        if not keep[part.name]:
+            continue
+        table = snapshot.read_part(part, columns).take(sorted(keep[part.name]))
+        for tables, found in zip(waiting, split_table(table, dimension, numbers), strict=True):
+            tables.append(found)
+        number = number_of(part.name)
+        if max(sum(map(len, tables)) for tables in waiting) >= n_rows:
+            yield number, [pa.concat_tables(tables) for tables in waiting]
+            waiting = [tables[:1] for tables in waiting]
+    yield number, [pa.concat_tables(tables) for tables in waiting]
+
+
+def _files_of_shared_content(known: dict[str, KnownRow]) -> list[str]:
+    """Return the files whose content is known at another path as well."""
+    n_files = Counter(row.digest for row in known.values())
+    return [
+        file for file, row in known.items() if row.digest is not None and n_files[row.digest] > 1
+    ]

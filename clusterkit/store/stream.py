@@ -20,9 +20,8 @@ from clusterkit.store.embeddings import (
     TopClasses,
     describe_space,
 )
-from clusterkit.utils.arguments import check_at_least
+from clusterkit.utils.arguments import check_at_least, generator_from
 from clusterkit.utils.progress import progress_bar
-from clusterkit.utils.seeds import generator_from
 
 # Number of images that are read at a time.
 _BATCH_ROWS = 8192

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from clusterkit.utils.paths import printable
+from clusterkit.utils.text import printable
 
 # Number of rows of a table that are shown.
 _MAX_ROWS = 20

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 NOISE = -1
 # Larger numbers of clusters would change in JSON and in a browser, where numbers are float64.
@@ -42,19 +41,6 @@ def is_missing_text(cell: str) -> bool:
 def cluster_text(cluster: Any) -> str:
     """Return a cluster as text; -1 is "noise"."""
     return "noise" if cluster == NOISE else str(cluster)
-
-
-def without_nan(numbers: NDArray[np.floating]) -> list[Any]:
-    """Return an array as nested lists with None for NaN and infinity, which JSON does not support.
-
-    Examples
-    --------
-    >>> without_nan(np.array([[1.0, np.nan]]))
-    [[1.0, None]]
-    """
-    plain = numbers.astype(object)
-    plain[~np.isfinite(numbers)] = None
-    return plain.tolist()
 
 
 def as_cluster(value: Any) -> Any:

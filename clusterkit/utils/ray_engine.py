@@ -16,8 +16,8 @@ from typing import Any
 
 from clusterkit.errors import ClusterError, ClusterkitError, InvalidInputError
 from clusterkit.utils.arguments import is_number
+from clusterkit.utils.imports import require
 from clusterkit.utils.memory import format_gb
-from clusterkit.utils.optional_imports import require
 from clusterkit.utils.parallel import count_cpus
 from clusterkit.utils.silence import silenced_stderr
 

@@ -24,7 +24,7 @@ from clusterkit.clusterers.kmeans.estimator import solve_stream
 from clusterkit.clusterers.kmeans.streaming import settle
 from clusterkit.clusterers.row_stream import ArrayStream
 from clusterkit.store.part_file import schema, write_part
-from clusterkit.store.part_list import PartList
+from clusterkit.store.space_files import PartList
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
 

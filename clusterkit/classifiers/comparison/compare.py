@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.by_name import SCRATCH_NETWORKS
 from clusterkit.classifiers.classifier import Classifier, check_parameters
 from clusterkit.classifiers.comparison.records import OWN, NetworkRecord, digest_images
 from clusterkit.classifiers.comparison.result import NetworkComparison, NetworkResult
@@ -26,9 +25,10 @@ from clusterkit.classifiers.train import (
     take_known_weights,
     train_on_parts,
 )
+from clusterkit.classifiers.training.networks import SCRATCH_NETWORKS
 from clusterkit.clustering.provenance import find_not_copies
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
-from clusterkit.datasets.names import TRAIN
+from clusterkit.datasets.places import TRAIN
 from clusterkit.datasets.split import split
 from clusterkit.errors import ClusterkitError, InvalidInputError, OutputExistsError
 from clusterkit.store.store import Store

@@ -10,14 +10,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.tasks import HEAD, MULTICLASS, MULTILABEL, Task
+from clusterkit.classifiers.tasks import MULTICLASS, MULTILABEL, Task
 from clusterkit.classifiers.training.calibration import apply_temperature, calibrate
 from clusterkit.classifiers.training.checkpoint import Checkpoint, KeepCheckpoint
+from clusterkit.classifiers.training.networks import HEAD
 from clusterkit.classifiers.training.tensorboard import TensorBoardLog
 from clusterkit.datasets.split import MAX_RATIO, class_weights
 from clusterkit.errors import InvalidInputError
-from clusterkit.extractors.applications import dtype_policy
-from clusterkit.networks.runtimes.keras import run_network, to_computed
+from clusterkit.networks.runtimes.keras import dtype_policy, run_network, to_computed
 from clusterkit.networks.training import BestEpoch, compile_network, fit_epochs
 
 # The validation loss is averaged over this part of the epochs.

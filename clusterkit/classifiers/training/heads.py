@@ -6,9 +6,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.tasks import HEAD, Task
+from clusterkit.classifiers.tasks import Task
 from clusterkit.classifiers.training.calibration import apply_temperature, calibrate
 from clusterkit.classifiers.training.fitting import Part, TrainedNetwork, balance_classes
+from clusterkit.classifiers.training.networks import HEAD
 from clusterkit.utils.parallel import workers
 
 _FOLDS = 5

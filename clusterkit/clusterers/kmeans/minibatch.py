@@ -17,8 +17,7 @@ from clusterkit.clusterers.base import (
     seed_from,
     warn_of_clusters,
 )
-from clusterkit.clusterers.kmeans.centroids import CentroidClusterer
-from clusterkit.clusterers.kmeans.estimator import solve, solve_stream
+from clusterkit.clusterers.kmeans.estimator import CentroidClusterer, solve, solve_stream
 from clusterkit.clusterers.kmeans.streaming import add_up, sum_part
 from clusterkit.clusterers.row_stream import ArrayStream, RowStream
 from clusterkit.errors import InvalidInputError

@@ -20,9 +20,8 @@ from clusterkit.extractors.autoencoder.network import build_autoencoder, whiten
 from clusterkit.images.folder import ImageFolder, as_image_folder
 from clusterkit.images.pixels import check_pixels, to_rgb
 from clusterkit.networks.training import BestEpoch, compile_network, fit_epochs
-from clusterkit.utils.arguments import as_list, as_plain, check_at_least, is_number
+from clusterkit.utils.arguments import as_list, as_plain, check_at_least, draw_seed, is_number
 from clusterkit.utils.files import check_output
-from clusterkit.utils.seeds import draw_seed
 from clusterkit.utils.text import plural
 
 # Without a number of epochs, the network sees about this many pictures, within these limits:

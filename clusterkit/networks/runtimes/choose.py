@@ -26,7 +26,7 @@ from clusterkit.networks.runtimes.base import (
     lowest_cosine,
 )
 from clusterkit.networks.runtimes.cache import Agreement
-from clusterkit.utils.optional_imports import find_backend_problem, require
+from clusterkit.utils.imports import find_backend_problem, require
 from clusterkit.utils.parallel import has_gpu
 
 RUNTIMES = ("auto", "keras", "openvino")

@@ -1,5 +1,7 @@
 """Run a network with the Keras backend."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ from numpy.typing import NDArray
 from clusterkit.images.batches import pad_batch
 from clusterkit.networks.runtimes.base import NetworkSource, Run
 from clusterkit.networks.runtimes.graph import open_graph, run_graph
-from clusterkit.utils.optional_imports import keras_backend
+from clusterkit.utils.imports import keras_backend
 from clusterkit.utils.parallel import describe_processor, has_gpu
 
 
@@ -96,6 +98,19 @@ _GPU_CHECKS = {
     "jax": _jax_gpu_has_bfloat16,
     "torch": _torch_gpu_has_bfloat16,
 }
+
+
+@contextmanager
+def dtype_policy(policy: str) -> Iterator[None]:
+    """Set the Keras dtype policy within a context."""
+    from keras import config
+
+    before = config.dtype_policy()
+    config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        config.set_dtype_policy(before)
 
 
 def to_computed(inputs: NDArray[Any]) -> NDArray[Any]:

@@ -37,7 +37,7 @@ from clusterkit.routing.plan import FreeNames, folder_names
 from clusterkit.routing.transfer import is_inside
 from clusterkit.utils.arguments import check_at_least, is_number
 from clusterkit.utils.asynchronous import run_apart
-from clusterkit.utils.optional_imports import require
+from clusterkit.utils.imports import require
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import plural
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from clusterkit.utils.paths import escape_path, json_text, printable, unescape_path
+from clusterkit.utils.text import escape_path, json_text, printable, unescape_path
 
 NAMES = {
     b"caf\xe9.png": r"caf\udce9.png",
@@ -50,7 +50,7 @@ def test_json_has_no_other_numbers_than_json_knows() -> None:
 def test_paths_are_the_same_in_every_locale() -> None:
     code = (
         "import os\n"
-        "from clusterkit.utils.paths import escape_path, json_text, unescape_path\n"
+        "from clusterkit.utils.text import escape_path, json_text, unescape_path\n"
         "for name in (b'caf\\xc3\\xa9', b'caf\\xe9'):\n"
         "    text = escape_path(os.fsdecode(name))\n"
         "    assert os.fsencode(unescape_path(text)) == name\n"

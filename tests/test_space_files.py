@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterkit.utils.documents import read_sealed, write_sealed
+from clusterkit.store.space_files import read_sealed, write_sealed
 
 DOCUMENT = {"dimension": 3072, "name": "caf\u00e9", "values": [1.5, None, {"a": True}]}
 
