@@ -39,6 +39,8 @@ _MIN_SHARE_OF_LINE = 0.5
 _MAX_BORDER = 0.4
 # Share of the pixels that lie on the strongest edges, and grey levels per pixel of noise.
 _EDGES, _NOISE = 0.01, 0.1
+# Lightness below which saturation is noise.
+_DARK = 10.0
 # Share of the pixels that show the light; the lightest single one may be a speck of colour.
 _LIGHT = 0.05
 
@@ -62,6 +64,8 @@ class ImageProperties(NamedTuple):
     light : ndarray of shape (3,), float32
         The light of the scene: L* of the lightest pixel, and a* and b* of the lightest twentieth,
         at 64 x 64 pixels.
+    saturation : float
+        Of the most saturated pixel at 64 x 64 pixels, its chroma over its lightness plus 10.
     size : float
         Binary logarithm of the number of pixels.
     aspect : float
@@ -82,6 +86,7 @@ class ImageProperties(NamedTuple):
     colourfulness: float
     sharpness: float
     light: NDArray[np.float32]
+    saturation: float
     size: float
     aspect: float
     quality: float
@@ -166,6 +171,7 @@ def measure_image(data: bytes) -> ImageProperties:
         colourfulness=math.log2(float(np.hypot(lab[..., 1], lab[..., 2]).mean()) + 0.5),
         sharpness=_sharpness(grey),
         light=_light(lab),
+        saturation=_saturation(lab),
         size=math.log2(height * width),
         aspect=math.log2(width / height),
         quality=estimate_quality(data),
@@ -214,6 +220,16 @@ def _light(lab: NDArray[np.float32]) -> NDArray[np.float32]:
     lightest = colours[lightness >= np.quantile(lightness, 1 - _LIGHT)]
     # Differences below one are not seen, and of grey images they are rounding.
     return np.array([lightness.max(), *lightest[:, 1:].mean(axis=0)], np.float32).round()
+
+
+def _saturation(lab: NDArray[np.float32]) -> float:
+    """Return the saturation of the most saturated pixel.
+
+    Most photos have something colourful, so that this depends less on what they show than the mean.
+    """
+    chroma = np.hypot(lab[..., 1], lab[..., 2])
+    # Of grey images more decimals are rounding.
+    return round(float((chroma / (lab[..., 0] + _DARK)).max()), 2)
 
 
 def _border(grey: NDArray[np.float32]) -> float:
