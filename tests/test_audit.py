@@ -22,6 +22,7 @@ from clusterkit.images.properties import measure_image, measure_properties
 from clusterkit.images.tone import to_lab
 from clusterkit.plots import AuditDisplay
 from clusterkit.similarity.confounders import (
+    Association,
     Confounder,
     associations,
     explained_share,
@@ -33,6 +34,7 @@ from clusterkit.similarity.image_confounders import (
     find_mark,
     measure_confounders,
 )
+from clusterkit.similarity.space_audit import does_follow, does_tell, strength
 
 
 def scene(seed: int, size: tuple[int, int] = (96, 96), tint: tuple[float, ...] = (1, 1, 1)):
@@ -96,11 +98,17 @@ def test_properties_tell_what_was_done_to_a_picture():
     grey = measure_image(as_bytes(scene(1).convert("L").convert("RGB")))
     assert grey.colourfulness == pytest.approx(-1, abs=0.1)
     assert plain.colourfulness > 2
+    assert plain.saturation > 0.5 > grey.saturation == 0
     blurred = measure_image(as_bytes(scene(1).filter(ImageFilter.GaussianBlur(3))))
-    assert blurred.sharpness < plain.sharpness - 2
+    assert blurred.sharpness < 0.1 < 0.4 < plain.sharpness
     dark = measure_image(as_bytes(Image.fromarray(np.asarray(scene(1)) // 2)))
     assert dark.brightness < 0.7 * plain.brightness
-    assert dark.sharpness == pytest.approx(plain.sharpness, abs=0.5)
+    assert dark.sharpness == pytest.approx(plain.sharpness, abs=0.05)
+    assert dark.light[0] < 0.7 * plain.light[0]
+    assert (grey.light[1:] == 0).all()
+    sepia = np.asarray(scene(1).convert("L").convert("RGB")) * (1, 0.75, 0.4)
+    assert measure_image(as_bytes(Image.fromarray(sepia.astype(np.uint8)))).light[2] > 20  # yellow
+    assert measure_image(as_bytes(Image.new("RGB", (50, 50), "red"))).sharpness == 0
     wide = measure_image(as_bytes(scene(1, (192, 96)), "JPEG"))
     assert (wide.aspect, wide.size - plain.size) == (1, 1)
     assert (wide.format, plain.format) == ("JPEG", "PNG")
@@ -156,6 +164,47 @@ def test_an_association_is_spearman_or_somers():
     assert found[0].correlation > found[0].chance > 0
 
 
+@pytest.mark.parametrize("n", [60, 600])
+def test_what_content_hides_from_distances_is_told_by_few_vectors(n):
+    """Ten kinds of images, of each a half moved a little in one direction."""
+    rng = np.random.default_rng(0)
+    vectors = 2 * np.eye(10)[rng.integers(0, 10, n)] @ rng.normal(size=(10, 100))
+    vectors += rng.normal(0, 0.2, vectors.shape)
+    moved = rng.permutation(n) < n / 2
+    vectors += 0.35 * moved[:, None] * rng.normal(size=100)
+    random = rng.permutation(n) < n / 2
+    confounders = [
+        Confounder("aspect", moved[:, None] + rng.normal(0, 0.1, (n, 1))),
+        Confounder("folder", moved[:, None].astype(float), True),
+        Confounder("size", random[:, None] + rng.normal(0, 0.1, (n, 1))),
+    ]
+    aspect, folder, size = associations(vectors.astype(np.float32), confounders, random_state=0)
+    assert aspect.correlation < 0.15
+    assert aspect.predicted == pytest.approx(0.65, abs=0.1)  # whatever n is
+    assert folder.predicted == pytest.approx(0.9, abs=0.1)
+    assert size.predicted < 0.1
+    assert does_tell(aspect)
+    assert does_tell(folder)
+    assert not does_follow(aspect)
+    assert strength(aspect) > 1 > strength(size)
+
+
+def test_what_is_predicted_instead_of_the_values():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(80, 3)).astype(np.float32)
+    light = vectors[:, :1].astype(float)
+    noise = Confounder("tone", rng.normal(size=(80, 1)))
+    plain, other = associations(vectors, [noise, noise._replace(predicted=light)], random_state=0)
+    assert plain.predicted < 0.1
+    assert other.predicted > 0.7
+    assert other.correlation == plain.correlation
+
+
+def test_fewer_than_50_images_tell_nothing(pixels):
+    assert ck.audit(pixels, random_state=0).associations[0].predicted is None
+    assert not does_tell(Association("tone", 0.0, 0.0, 40))
+
+
 def test_what_most_images_share_is_no_association():
     vectors = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
     rare, constant, missing = np.zeros((60, 1)), np.ones((60, 1)), np.full((60, 1), np.nan)
@@ -204,6 +253,27 @@ def test_an_audit_says_that_pixels_follow_tone(pixels):
     assert found.to_dict() == ck.audit(pixels, random_state=0).to_dict()
     assert set(found.to_frame()["kind"]) >= {"tone", "dimensions"}
     AuditDisplay.from_audit(found)
+
+
+def test_an_audit_says_what_vectors_tell(tmp_path):
+    """Half of the images are wide, and move the vectors less than what the images show."""
+    rng = np.random.default_rng(0)
+    for seed in range(60):
+        scene(seed, (144, 96) if seed % 2 else (96, 96)).save(tmp_path / f"{seed:02d}.png")
+    emb = ck.embed(ck.ImageFolder(tmp_path), Pixels())
+    vectors = 2 * np.eye(10)[rng.integers(0, 10, 60)] @ rng.normal(size=(10, 100))
+    vectors += rng.normal(0, 0.3, vectors.shape)
+    vectors += 0.5 * (np.arange(60) % 2)[:, None] * rng.normal(size=100)
+    found = ck.audit(replace(emb, vectors=vectors.astype(np.float32)), random_state=0)
+    (said,) = [one for one in found.findings if one.kind == "aspect"]
+    assert said.sentence.startswith("The space tells the aspect ratio: learning from few images, ")
+    assert said.is_problem
+    assert not found.follows("aspect")
+    assert "aspect" not in next(one for one in found.findings if one.kind == "not followed")[2]
+    (row,) = [one for one in found.to_dict()["properties"] if one["name"] == "aspect"]
+    assert (row["follows"], row["tells"]) == (False, True)
+    assert row["strength"] > 1
+    assert not any(follows for *_, follows in found.bars())
 
 
 def test_the_layout_of_grey_images_may_be_what_they_show(tmp_path):

@@ -224,10 +224,14 @@ def as_confounders(properties: Sequence[ImageProperties], paths: Sequence[str]) 
     colours = np.array([one.colours for one in properties], np.float64)
     # Plain pixels are compared by their angle; networks see the difference from the mean picture.
     ways = _directions(colours), _directions(tone - tone.mean(axis=0))
-    found = {"tone": Confounder("tone", tone, compared=ways)}
+    light = np.array([one.light for one in properties], np.float64)
+    found = {"tone": Confounder("tone", tone, compared=ways, predicted=light[:, 1:])}
     for name in _NUMBERS:
         values = np.array([[getattr(one, name)] for one in properties], np.float64)
         found[name] = Confounder(name, values)
+    found["brightness"] = found["brightness"]._replace(predicted=light[:, :1])
+    saturation = np.array([[one.saturation] for one in properties], np.float64)
+    found["colourfulness"] = found["colourfulness"]._replace(predicted=saturation)
     has_border = np.array([one.border > _IS_BORDER for one in properties])
     found["border"] = Confounder("border", has_border[:, None].astype(np.float64), True)
     details = np.stack([one.detail for one in properties])
