@@ -369,7 +369,7 @@ def _compare_fields(
 ) -> Floats:
     """Return the correlation within the fields of aligned pictures; 0 if they are not copies."""
     one, other, weights = (_fields(values) for values in (first, second, inside))
-    total = np.maximum(weights.sum(axis=2, keepdims=True), 1)
+    total: Floats = np.maximum(weights.sum(axis=2, keepdims=True), 1)
     one = (one - (one * weights).sum(axis=2, keepdims=True) / total) * weights
     other = (other - (other * weights).sum(axis=2, keepdims=True) / total) * weights
     n_pixels = one.shape[2]

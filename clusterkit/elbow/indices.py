@@ -248,8 +248,9 @@ def distances_between(X: Matrix) -> Matrix:
 def cloud_like(X: Matrix, rng: np.random.Generator) -> Matrix:
     """Draw as many rows from the normal distribution with the mean and covariance of X."""
     centered = X - X.mean(axis=0)
-    mixed = rng.standard_normal((len(X), len(X)), dtype=np.float32) @ centered
-    return mixed / np.float32(np.sqrt(len(X)))
+    mixed: Matrix = rng.standard_normal((len(X), len(X)), dtype=np.float32) @ centered
+    mixed /= np.float32(np.sqrt(len(X)))
+    return mixed
 
 
 def find_groups(vectors: NDArray[np.float64]) -> Labels:
@@ -339,7 +340,8 @@ def _sparseness(distances: Matrix) -> Curve:
     rank = min(_RANK, len(distances) - 1)
     radii = np.partition(distances, rank, axis=1)[:, rank].astype(np.float64)
     # Equal rows are as near as rounding can tell.
-    return np.log(np.maximum(radii, 1e-6 * max(radii.max(), np.finfo(np.float32).tiny)))
+    widest = max(float(radii.max()), float(np.finfo(np.float32).tiny))
+    return np.log(np.maximum(radii, 1e-6 * widest))
 
 
 def _adjusted_rand(groups: Labels, others: Labels, k: int) -> float:

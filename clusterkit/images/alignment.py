@@ -124,7 +124,8 @@ def correlate(first: Floats, second: Floats, masks: NDArray[np.bool_]) -> Floats
     one, other = (
         _normalise(picture.reshape(n, side * side), weights)[0] for picture in (first, second)
     )
-    correlation: Floats = (one * other).sum(axis=1) / np.maximum(weights.sum(axis=1), 1)
+    total: Floats = np.maximum(weights.sum(axis=1), 1)
+    correlation: Floats = (one * other).sum(axis=1) / total
     return correlation
 
 
@@ -210,8 +211,8 @@ def _normalise(flat: Floats, weights: Floats) -> tuple[Floats, Floats]:
 
     Also return the standard deviations of the pictures, at least 0.001.
     """
-    total = np.maximum(weights.sum(axis=1, keepdims=True), 1)
+    total: Floats = np.maximum(weights.sum(axis=1, keepdims=True), 1)
     centred = (flat - (flat * weights).sum(axis=1, keepdims=True) / total) * weights
-    deviation = np.sqrt((centred * centred).sum(axis=1, keepdims=True) / total)
+    deviation: Floats = np.sqrt((centred * centred).sum(axis=1, keepdims=True) / total)
     deviation = np.maximum(deviation, 1e-3)
     return centred / deviation, deviation

@@ -147,5 +147,5 @@ def _find_topic(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray
         if np.array_equal(nearest, inside):
             break
         inside = nearest
-    topic = total / max(np.linalg.norm(total), 1e-12)
+    topic = total / max(float(np.linalg.norm(total)), 1e-12)
     return topic.astype(np.float32), 1 - cosines

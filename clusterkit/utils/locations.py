@@ -390,17 +390,17 @@ class RemotePath(_Base):
         """Return False: there are no links."""
         return False
 
-    def exists(self) -> bool:
+    def exists(self, *, follow_symlinks: bool = True) -> bool:
         """Return whether there is such a file or folder."""
         from pyarrow.fs import FileType
 
         return bool(self._info().type != FileType.NotFound)
 
-    def is_file(self) -> bool:
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:
         """Return whether there is such a file."""
         return bool(self._info().is_file)
 
-    def is_dir(self) -> bool:
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
         """Return whether files have such a folder."""
         from pyarrow.fs import FileType
 
