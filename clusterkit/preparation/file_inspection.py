@@ -8,11 +8,18 @@ from typing import NamedTuple
 
 from clusterkit.datasets.copies import Thumbnail, make_thumbnail
 from clusterkit.errors import ImageError
-from clusterkit.images.decoding import decode_image
+from clusterkit.images.decoding import decode_grey, decode_image
 from clusterkit.images.folder import FileStatus, digest_bytes, read_bytes
 from clusterkit.images.formats import fits_suffix, has_frames, name_format
 from clusterkit.images.jpeg import read_frame, read_jpeg_orientation
-from clusterkit.images.quality import Lines, PictureQuality, measure_quality, take_lines
+from clusterkit.images.quality import (
+    Lines,
+    PictureQuality,
+    may_be_extreme,
+    measure_steepness,
+    measure_tones,
+    take_lines,
+)
 from clusterkit.utils.locations import reading_workers
 from clusterkit.utils.parallel import map_ahead, serial_blas
 
@@ -86,33 +93,41 @@ def inspect_files(files: Sequence[Path]) -> Iterator[FileInfo]:
 
 
 def _inspect(files: Sequence[Path]) -> list[FileInfo]:
-    """Inspect a batch of files, whose qualities are measured together."""
+    """Inspect a batch of files, whose sharpness is measured together."""
     opened = [_open(file) for file in files]
-    qualities = iter(measure_quality([lines for _, lines in opened if lines is not None]))
+    found = iter(measure_steepness([lines for _, lines in opened if lines is not None]))
     return [
-        info if lines is None else info._replace(quality=next(qualities)) for info, lines in opened
+        info
+        if info.quality is None
+        else info._replace(quality=info.quality._replace(steepness=next(found)))
+        for info, _ in opened
     ]
 
 
 def _open(file: Path) -> tuple[FileInfo, Lines | None]:
-    """Inspect one file: return all but its quality, and the lines from which that is measured."""
+    """Inspect one file: return all but its sharpness, and the lines from which that is measured."""
     status = FileStatus.of(file)
     try:
         data = read_bytes(file)
     except ImageError as error:
         return FileInfo(status, str(error)), None
     info = FileInfo(status, digest=digest_bytes(data), format=name_format(data))
+    size = decoding_size(data)
     try:
-        picture, shape = decode_image(data, decoding_size(data))
+        picture, shape = decode_grey(data, size)
+        lines = take_lines(picture)
+        # Few pictures need their colours, without which decoding takes less time.
+        tones = measure_tones(decode_image(data, size)[0]) if may_be_extreme(lines) else None
     except ImageError as error:
         return info._replace(reason=str(error)), None
     info = info._replace(
         fits_suffix=fits_suffix(data, file),
         has_frames=has_frames(data),
         shape=shape,
+        quality=PictureQuality(None, tones, max(picture.shape)),
         thumbnail=make_thumbnail(info.digest, picture, shape),
     )
-    return info, take_lines(picture)
+    return info, lines
 
 
 def decoding_size(data: bytes) -> tuple[int, int] | None:
