@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clusterkit.datasets.copies import Thumbnail, make_thumbnail
 from clusterkit.errors import ImageError
 from clusterkit.images.decoding import decode_grey, decode_image
@@ -15,6 +18,7 @@ from clusterkit.images.jpeg import read_frame, read_jpeg_orientation
 from clusterkit.images.quality import (
     Lines,
     PictureQuality,
+    Tones,
     may_be_extreme,
     measure_steepness,
     measure_tones,
@@ -92,20 +96,36 @@ def inspect_files(files: Sequence[Path]) -> Iterator[FileInfo]:
             yield from batch
 
 
+class _Picture(NamedTuple):
+    """A decoded file: its picture in grey, the lines of that, and its tones if needed."""
+
+    grey: NDArray[np.uint8]
+    lines: Lines
+    tones: Tones | None
+
+
 def _inspect(files: Sequence[Path]) -> list[FileInfo]:
-    """Inspect a batch of files, whose sharpness is measured together."""
+    """Inspect a batch of files.
+
+    First all are decoded, then all are measured, since either step replaces the code and the tables
+    of the other one in the cache.
+    """
     opened = [_open(file) for file in files]
-    found = iter(measure_steepness([lines for _, lines in opened if lines is not None]))
+    lines = [picture.lines for _, picture in opened if picture is not None]
+    steepness = iter(measure_steepness(lines))
     return [
         info
-        if info.quality is None
-        else info._replace(quality=info.quality._replace(steepness=next(found)))
-        for info, _ in opened
+        if picture is None
+        else info._replace(
+            quality=PictureQuality(next(steepness), picture.tones, max(picture.grey.shape)),
+            thumbnail=make_thumbnail(info.digest, picture.grey, info.shape),
+        )
+        for info, picture in opened
     ]
 
 
-def _open(file: Path) -> tuple[FileInfo, Lines | None]:
-    """Inspect one file: return all but its sharpness, and the lines from which that is measured."""
+def _open(file: Path) -> tuple[FileInfo, _Picture | None]:
+    """Read and decode one file: return what is known without measuring it, and its picture."""
     status = FileStatus.of(file)
     try:
         data = read_bytes(file)
@@ -114,20 +134,16 @@ def _open(file: Path) -> tuple[FileInfo, Lines | None]:
     info = FileInfo(status, digest=digest_bytes(data), format=name_format(data))
     size = decoding_size(data)
     try:
-        picture, shape = decode_grey(data, size)
-        lines = take_lines(picture)
+        grey, shape = decode_grey(data, size)
+        lines = take_lines(grey)
         # Few pictures need their colours, without which decoding takes less time.
         tones = measure_tones(decode_image(data, size)[0]) if may_be_extreme(lines) else None
     except ImageError as error:
         return info._replace(reason=str(error)), None
     info = info._replace(
-        fits_suffix=fits_suffix(data, file),
-        has_frames=has_frames(data),
-        shape=shape,
-        quality=PictureQuality(None, tones, max(picture.shape)),
-        thumbnail=make_thumbnail(info.digest, picture, shape),
+        fits_suffix=fits_suffix(data, file), has_frames=has_frames(data), shape=shape
     )
-    return info, lines
+    return info, _Picture(grey, lines, tones)
 
 
 def decoding_size(data: bytes) -> tuple[int, int] | None:
