@@ -142,7 +142,7 @@ def decode_grey(
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Decode the brightness of an image file.
 
-    Of ordinary JPEG files, the colours are not decoded, which saves a sixth to a quarter of the
+    Of ordinary JPEG files, the colours are not decoded, which saves an eighth to a quarter of the
     time.
 
     Parameters

@@ -26,8 +26,8 @@ _CLIPPED, _WHITE = 250, 235
 # are below the second.
 _DARK, _DIM = 64, 160
 # In brightness, a picture may be overexposed if at most this share of it is below the middle, and
-# at least the other share is high: this held for all of 847 photos that were overexposed by their
-# colours, and for 11 % of 1,555 photos of every kind.
+# at least the other share is high.  Chosen on 847 photos that were overexposed by their colours,
+# this holds for 812 of 816 others, and for 12 % of 1,555 photos of every kind.
 _MIDDLE, _FEW_LOW, _HIGH, _SOME_HIGH = 128, 0.2, 220, 0.2
 # It may be dark if this share of it is, and uniform if it has at most this range.
 _MOST_DARK, _FLAT = 0.985, 10
@@ -120,7 +120,7 @@ def may_be_extreme(lines: Lines) -> bool:
     Returns
     -------
     bool
-        If it is False, the colours need not be measured.  It is True for one of nine photos.
+        If it is False, the colours need not be measured.  It is True for about one of nine photos.
     """
     rows = lines.rows
     low, high, dark = (
