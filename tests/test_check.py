@@ -1,5 +1,6 @@
 """A check finds problems in gathered images, and moves files so that they can be moved back."""
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from clusterkit.clustering.cluster import cluster
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice, OutputExistsError
 from clusterkit.images.folder import ImageFolder, digest_file
 from clusterkit.images.formats import fits_suffix, has_frames, name_format
-from clusterkit.images.quality import measure_quality, take_lines
+from clusterkit.images.quality import may_be_extreme, measure_steepness, take_lines
 from clusterkit.plots import CheckDisplay
 from clusterkit.preparation import KINDS, faults, file_inspection, off_topic, score_off_topic
 from clusterkit.store.embeddings import Embeddings
@@ -161,7 +162,7 @@ def test_formats_by_their_first_bytes(kind: str, suffixes: str) -> None:
 
 
 def steepness(image: Image.Image) -> float:
-    found = measure_quality([take_lines(np.asarray(image.convert("RGB")))])[0].steepness
+    [found] = measure_steepness([take_lines(np.asarray(image.convert("L")))])
     assert found is not None
     return found
 
@@ -180,11 +181,33 @@ def test_a_camera_that_moved_is_blur_in_one_direction() -> None:
 
 
 def test_pictures_are_measured_alike_alone_and_together() -> None:
-    pictures = [np.asarray(paint(seed, 40 + 9 * seed)) for seed in range(5)]
-    pictures += [np.zeros((3, 300, 3), np.uint8), np.full((1, 1, 3), 9, np.uint8)]
+    pictures = [np.asarray(paint(seed, 40 + 9 * seed).convert("L")) for seed in range(5)]
+    pictures += [np.zeros((3, 300), np.uint8), np.full((1, 1), 9, np.uint8)]
     lines = [take_lines(picture) for picture in pictures]
-    assert measure_quality(lines) == [measure_quality([one])[0] for one in lines]
-    assert measure_quality([]) == []
+    assert measure_steepness(lines) == [measure_steepness([one])[0] for one in lines]
+    assert measure_steepness([]) == []
+
+
+@pytest.mark.parametrize("kind", ["single-colour", "dark", "blown-out"])
+def test_what_a_fault_of_tones_needs_is_seen_in_the_brightness(kind: str) -> None:
+    picture = Image.open(io.BytesIO(FAULTS[kind][1]()))
+    assert may_be_extreme(take_lines(np.asarray(picture.convert("L"))))
+
+
+def test_the_colours_of_ordinary_pictures_are_not_decoded(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError
+
+    files = ImageFolder(photos).files
+    monkeypatch.setattr(file_inspection, "decode_image", refuse)
+    for info in file_inspection.inspect_files(files):
+        assert info.quality is not None
+        assert info.quality.tones is None
+    (photos / "night.jpg").write_bytes(FAULTS["dark"][1]())
+    with pytest.raises(AssertionError):
+        list(file_inspection.inspect_files([photos / "night.jpg"]))
 
 
 def test_files_are_inspected_alike_alone_and_in_batches(

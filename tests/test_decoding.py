@@ -1,6 +1,7 @@
 """Tests of clusterkit.images.decoding."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import simplejpeg
 from PIL import Image, ImageOps, PngImagePlugin
 
 from clusterkit.errors import ImageError, InvalidInputError
-from clusterkit.images.decoding import decode_image
+from clusterkit.images.decoding import decode_grey, decode_image
+from clusterkit.images.pixels import to_grey
 from tests.image_writers import encode
 from tests.odd_files import PICTURE, PNG, picture
 
@@ -37,6 +39,33 @@ def test_every_orientation_is_turned_upright(kind: str, orientation: int) -> Non
     assert (shape, small.shape) == (expected.shape[:2], (8, 20, 3))
     full = np.asarray(Image.fromarray(expected).resize((20, 8), Image.Resampling.BICUBIC))
     assert np.abs(small.astype(int) - full).mean() < 4
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+@pytest.mark.parametrize("size", [None, (8, 20), (64, 96)])
+def test_grey_is_the_brightness_of_the_colours(
+    mode: str, kind: str, size: tuple[int, int] | None
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    large = PICTURE.convert(mode).resize((240, 160), Image.Resampling.BICUBIC)
+    data = encode(large, kind, exif=exif)
+    colours, expected_shape = decode_image(data, size)
+    found, shape = decode_grey(data, size)
+    assert (shape, found.shape, found.dtype) == (expected_shape, colours.shape[:2], np.uint8)
+    assert np.abs(found - to_grey(colours)).mean() < 1
+
+
+@pytest.mark.parametrize("n_bytes", [0, 100, 400])
+def test_a_truncated_file_has_no_brightness_for_the_reason_that_it_has_no_colours(
+    n_bytes: int,
+) -> None:
+    data = encode(PICTURE, "JPEG")[:n_bytes]
+    with pytest.raises(ImageError) as expected:
+        decode_image(data)
+    with pytest.raises(ImageError, match=re.escape(str(expected.value))):
+        decode_grey(data)
 
 
 def test_a_jpeg_is_halved_only_above_the_wanted_size() -> None:

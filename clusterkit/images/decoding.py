@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from clusterkit.images.jpeg import (
     read_jpeg_orientation,
 )
 from clusterkit.images.metadata import without_metadata
-from clusterkit.images.resizing import check_resize_mode, resize_image
+from clusterkit.images.pixels import to_grey
+from clusterkit.images.resizing import check_resize_mode, resize_grey, resize_image
 from clusterkit.images.tiff import TIFF_STARTS, Tiff, exif_orientation
 from clusterkit.utils.imports import require
 
@@ -133,6 +135,48 @@ def decode_image(
         if is_safe or not can_decode_apart():
             return decode_here(data, size, claim, resize=resize)
         return decode_apart(data, size, claim, resize=resize, in_background=in_background)
+
+
+def decode_grey(
+    data: bytes, size: tuple[int, int] | None = None
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Decode the brightness of an image file.
+
+    Of ordinary JPEG files, the colours are not decoded, which saves an eighth to a quarter of the
+    time.
+
+    Parameters
+    ----------
+    data : bytes
+        The file's content.
+    size : tuple of int, optional
+        Target (height, width) in pixels.
+
+    Returns
+    -------
+    image : ndarray of shape (height, width), uint8
+        The upright image in grey.
+    shape : tuple of int
+        (height, width) of the upright image before resizing.
+
+    Raises
+    ------
+    ImageError
+        As :func:`decode_image`.
+    """
+    decoded = None
+    if data.startswith(b"\xff\xd8") and _is_safe_here(data):
+        # Whatever is wrong with a file, decode_image knows what to do, or why it cannot.
+        with Claim() as claim, suppress(Exception):
+            decoded = _decode_jpeg(data, size, claim, colours="GRAY")
+    if decoded is None:
+        rgb, shape = decode_image(data, size)
+        return np.rint(to_grey(rgb)).astype(np.uint8), shape
+    grey, shape = decoded[0][:, :, 0], decoded[1]
+    if size is None or grey.shape == tuple(size):
+        return grey, shape
+    resized = resize_grey(grey.astype(np.float32), size)
+    return np.rint(np.clip(resized, 0, 255)).astype(np.uint8), shape
 
 
 def decode_here(
@@ -262,7 +306,9 @@ def _webp_shape(data: bytes) -> tuple[int, int]:
     return height, width
 
 
-def _decode_jpeg(data: bytes, size: tuple[int, int] | None, claim: ClaimBytes) -> Decoded | None:
+def _decode_jpeg(
+    data: bytes, size: tuple[int, int] | None, claim: ClaimBytes, *, colours: str = "RGB"
+) -> Decoded | None:
     """Decode an ordinary JPEG with TurboJPEG: Pillow's pixels in half the time.
 
     With a target size, the image is decoded at the smallest of 1/1, 1/2, 1/4 and 1/8 scale that is
@@ -296,10 +342,10 @@ def _decode_jpeg(data: bytes, size: tuple[int, int] | None, claim: ClaimBytes) -
         f"{shape[1]} x {shape[0]} pixels",
     )
     try:
-        rgb = simplejpeg.decode_jpeg(data, "RGB", min_height=least[0], min_width=least[1])
+        pixels = simplejpeg.decode_jpeg(data, colours, min_height=least[0], min_width=least[1])
     except ValueError:
         return None
-    upright, _ = _turn(rgb, orientation)
+    upright, _ = _turn(pixels, orientation)
     return upright, shape[::-1] if orientation in _SIDEWAYS else shape
 
 

@@ -25,33 +25,34 @@ _CLIPPED, _WHITE = 250, 235
 # A pixel is dark if all colours are below the first level, a quarter of full light, and dim if all
 # are below the second.
 _DARK, _DIM = 64, 160
+# In brightness, a picture may be overexposed if at most this share of it is below the middle, and
+# at least the other share is high.  Chosen on 847 photos that were overexposed by their colours,
+# this holds for 812 of 816 others, and for 12 % of 1,555 photos of every kind.
+_MIDDLE, _FEW_LOW, _HIGH, _SOME_HIGH = 128, 0.2, 220, 0.2
+# It may be dark if this share of it is, and uniform if it has at most this range.
+_MOST_DARK, _FLAT = 0.985, 10
 
 
 class Lines(NamedTuple):
-    """Evenly spaced rows and columns of a picture.
+    """Evenly spaced rows and columns of a grey picture.
 
     Attributes
     ----------
-    rows : ndarray of shape (3, n_rows, width), uint8
-        The rows, one colour after the other.
+    rows : ndarray of shape (n_rows, width), uint8
+        The rows.
     columns : ndarray of shape (n_columns, height), uint8
-        The green channel of the columns, transposed.
+        The columns, transposed.
     """
 
     rows: NDArray[np.uint8]
     columns: NDArray[np.uint8]
 
 
-class PictureQuality(NamedTuple):
-    """Measures of a picture.
+class Tones(NamedTuple):
+    """How dark, light and colourful a picture is.
 
     Attributes
     ----------
-    steepness : float or None
-        Largest difference of two neighbouring pixels at an edge, as a share of the whole change
-        there: the 90th percentile over all edges, along rows or along columns, whichever is less.
-        At most 0.5, as in sharp pictures; about 0.4 after a Gaussian blur of two pixels, and 0.3
-        after one of three.  None if there are no edges.
     dark, dim : float
         Share of the pixels in which all colours are below a quarter of full light, and below 160 of
         255.
@@ -60,21 +61,78 @@ class PictureQuality(NamedTuple):
         that are clipped and not white.
     spread : int
         Largest difference of two pixels in any colour.
-    side : int
-        Longer side of the picture, in pixels.
     """
 
-    steepness: float | None
     dark: float
     dim: float
     white: float
     tinted: float
     spread: int
+
+
+class PictureQuality(NamedTuple):
+    """Measures of a picture.
+
+    Attributes
+    ----------
+    steepness : float or None
+        The sharpness, see :func:`measure_steepness`.
+    tones : Tones or None
+        None if the brightness alone shows that they are ordinary.
+    side : int
+        Longer side of the picture, in pixels.
+    """
+
+    steepness: float | None
+    tones: Tones | None
     side: int
 
 
 def take_lines(picture: NDArray[np.uint8]) -> Lines:
-    """Return the lines of a picture for :func:`measure_quality`.
+    """Return the lines of a picture for :func:`measure_steepness`.
+
+    Parameters
+    ----------
+    picture : ndarray of shape (height, width), uint8
+        The picture in grey, with sides of at most some hundred pixels.
+
+    Returns
+    -------
+    Lines
+    """
+    columns = picture[:, :: max(1, picture.shape[1] // _N_LINES)].T
+    return Lines(np.ascontiguousarray(_take_rows(picture)), np.ascontiguousarray(columns))
+
+
+def _take_rows(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return evenly spaced rows of a picture, in grey or in colour."""
+    return picture[:: max(1, len(picture) // _N_LINES)]
+
+
+def may_be_extreme(lines: Lines) -> bool:
+    """Return whether a picture may be dark, overexposed or uniform.
+
+    Parameters
+    ----------
+    lines : Lines
+        The lines of the picture.
+
+    Returns
+    -------
+    bool
+        If it is False, the colours need not be measured.  It is True for about one of nine photos.
+    """
+    rows = lines.rows
+    low, high, dark = (
+        np.count_nonzero(where) / rows.size
+        for where in (rows < _MIDDLE, rows >= _HIGH, rows < _DARK)
+    )
+    is_light = low <= _FEW_LOW and high >= _SOME_HIGH
+    return bool(is_light or dark >= _MOST_DARK or int(rows.max()) - int(rows.min()) <= _FLAT)
+
+
+def measure_tones(picture: NDArray[np.uint8]) -> Tones:
+    """Measure the tones of a picture.
 
     Parameters
     ----------
@@ -83,16 +141,25 @@ def take_lines(picture: NDArray[np.uint8]) -> Lines:
 
     Returns
     -------
-    Lines
+    Tones
     """
-    height, width = picture.shape[:2]
-    rows = picture[:: max(1, height // _N_LINES)].transpose(2, 0, 1)
-    columns = picture[:, :: max(1, width // _N_LINES), 1].T
-    return Lines(np.ascontiguousarray(rows), np.ascontiguousarray(columns))
+    # One colour after the other: NumPy is slow along an axis of three.
+    red, green, blue = colours = np.ascontiguousarray(_take_rows(picture).transpose(2, 0, 1))
+    fullest = np.maximum(np.maximum(red, green), blue)
+    faintest = np.minimum(np.minimum(red, green), blue)
+    is_clipped = fullest >= _CLIPPED
+    is_white = is_clipped & (faintest >= _WHITE)
+    return Tones(
+        dark=_share(fullest < _DARK),
+        dim=_share(fullest < _DIM),
+        white=(white := _share(is_white)),
+        tinted=_share(is_clipped) - white,
+        spread=max(int(colour.max()) - int(colour.min()) for colour in colours),
+    )
 
 
-def measure_quality(pictures: Sequence[Lines]) -> list[PictureQuality]:
-    """Measure the quality of pictures; several at once are faster.
+def measure_steepness(pictures: Sequence[Lines]) -> list[float | None]:
+    """Measure how sharp pictures are; several at once are faster.
 
     Parameters
     ----------
@@ -101,8 +168,11 @@ def measure_quality(pictures: Sequence[Lines]) -> list[PictureQuality]:
 
     Returns
     -------
-    list of PictureQuality
-        One per picture.
+    list of (float or None)
+        Largest difference of two neighbouring pixels at an edge, as a share of the whole change
+        there: the 90th percentile over all edges, along rows or along columns, whichever is less.
+        At most 0.5, as in sharp pictures; about 0.4 after a Gaussian blur of two pixels, and 0.3
+        after one of three.  None if there are no edges.
 
     Notes
     -----
@@ -112,45 +182,17 @@ def measure_quality(pictures: Sequence[Lines]) -> list[PictureQuality]:
 
     Examples
     --------
-    >>> picture = np.zeros((64, 64, 3), np.uint8)
+    >>> picture = np.zeros((64, 64), np.uint8)
     >>> picture[16:48, 16:48] = 200
-    >>> measure_quality([take_lines(picture)])[0].steepness
-    0.5
+    >>> measure_steepness([take_lines(picture)])
+    [0.5]
     """
     if not pictures:
         return []
-    colours = [
-        np.concatenate([lines.rows[number].ravel() for lines in pictures]) for number in range(3)
-    ]
-    own = _slices([lines.rows[0].size for lines in pictures])
-    starts = [here.start for here in own]
-    spreads = [
-        np.maximum.reduceat(colour, starts) - np.minimum.reduceat(colour, starts)
-        for colour in colours
-    ]
-    red, green, blue = colours
-    fullest = np.maximum(np.maximum(red, green), blue)
-    is_dark, is_dim, is_clipped = fullest < _DARK, fullest < _DIM, fullest >= _CLIPPED
-    is_white = is_clipped & (np.minimum(np.minimum(red, green), blue) >= _WHITE)
-    measured = zip(
-        own,
-        pictures,
-        _measure_steepness([lines.rows[1] for lines in pictures]),
-        _measure_steepness([lines.columns for lines in pictures]),
-        np.max(spreads, axis=0).tolist(),
-        strict=True,
-    )
+    found = _measure_steepness([one for lines in pictures for one in lines])
     return [
-        PictureQuality(
-            min((one for one in (across, down) if one is not None), default=None),
-            dark=_share(is_dark[here]),
-            dim=_share(is_dim[here]),
-            white=(white := _share(is_white[here])),
-            tinted=_share(is_clipped[here]) - white,
-            spread=spread,
-            side=max(lines.rows.shape[2], lines.columns.shape[1]),
-        )
-        for here, lines, across, down, spread in measured
+        min((one for one in pair if one is not None), default=None)
+        for pair in zip(found[::2], found[1::2], strict=True)
     ]
 
 
@@ -166,7 +208,7 @@ def _share(where: NDArray[np.bool_]) -> float:
 
 
 def _measure_steepness(pictures: list[NDArray[np.uint8]]) -> list[float | None]:
-    """Return the steepness of each picture along its lines; None without edges."""
+    """Return the steepness of each set of lines along them; None without edges."""
     change, step = _find_edges(np.concatenate([lines.ravel() for lines in pictures]))
     # Changes between the end of a line and the start of the next one do not count.
     ends = np.cumsum([lines.shape[1] for lines in pictures for _ in lines])

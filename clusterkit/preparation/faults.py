@@ -8,7 +8,7 @@ from statistics import median
 
 from clusterkit.datasets.copies import MIN_SIDE
 from clusterkit.images.formats import SUFFIXES
-from clusterkit.images.quality import PictureQuality
+from clusterkit.images.quality import PictureQuality, Tones
 from clusterkit.preparation.file_inspection import FileInfo
 from clusterkit.preparation.findings import Finding
 from clusterkit.utils.text import percent
@@ -98,8 +98,9 @@ def _find_in_file(info: FileInfo, usual: float) -> Iterator[tuple[str, float | N
     if height * width > _LARGE_PIXELS or n_bytes > _LARGE_BYTES:
         megapixels = height * width / 1e6
         yield "oversized", megapixels, f"{size}, {n_bytes / 2**20:.1f} MiB"
-    if is_plain(info):
-        spread = info.quality.spread
+    tones = info.quality.tones
+    if tones is not None and is_plain(info):
+        spread = tones.spread
         yield "single-colour", float(spread), f"colours differ by {spread} of 255"
     elif shorter >= MIN_SIDE:
         # Smaller ones are mostly digits, signs and icons, without light and shadow.
@@ -108,19 +109,21 @@ def _find_in_file(info: FileInfo, usual: float) -> Iterator[tuple[str, float | N
 
 def is_plain(info: FileInfo) -> bool:
     """Return whether a picture is of a single colour."""
-    return info.quality is not None and info.quality.spread <= _PLAIN
+    tones = info.quality and info.quality.tones
+    return tones is not None and tones.spread <= _PLAIN
 
 
 def _find_photo_faults(
     quality: PictureQuality, *, is_long: bool
 ) -> Iterator[tuple[str, float | None, str]]:
     """Yield at most one of dark, blown out and blurred."""
-    if 1 - quality.dark < _LIGHT:
-        detail = f"{percent(quality.dark, 1)} of it is darker than a quarter of full light"
-        yield "dark", quality.dark, detail
+    tones = quality.tones
+    if tones is not None and 1 - tones.dark < _LIGHT:
+        detail = f"{percent(tones.dark, 1)} of it is darker than a quarter of full light"
+        yield "dark", tones.dark, detail
         return
-    if _is_blown_out(quality):
-        clipped = quality.white + quality.tinted
+    if tones is not None and _is_blown_out(tones):
+        clipped = tones.white + tones.tinted
         yield "blown-out", clipped, f"{percent(clipped)} of it is clipped"
         return
     limit = _BLURRED * min(1, _BLURRED_SIDE / quality.side)
@@ -130,13 +133,13 @@ def _find_photo_faults(
         yield "blurred", quality.steepness, detail
 
 
-def _is_blown_out(quality: PictureQuality) -> bool:
+def _is_blown_out(tones: Tones) -> bool:
     """Return whether a picture is overexposed."""
-    clipped = quality.white + quality.tinted
-    if clipped >= _PALE_CLIPPED and quality.dim <= _DIM:
+    clipped = tones.white + tones.tinted
+    if clipped >= _PALE_CLIPPED and tones.dim <= _DIM:
         return True
-    if quality.white < _WHITE:
+    if tones.white < _WHITE:
         return False
-    return (clipped >= _CLIPPED and quality.dark <= _INK) or (
-        clipped >= _ALSO_CLIPPED and quality.dark <= _ALSO_INK and quality.tinted >= _TINTED
+    return (clipped >= _CLIPPED and tones.dark <= _INK) or (
+        clipped >= _ALSO_CLIPPED and tones.dark <= _ALSO_INK and tones.tinted >= _TINTED
     )

@@ -6,13 +6,24 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clusterkit.datasets.copies import Thumbnail, make_thumbnail
 from clusterkit.errors import ImageError
-from clusterkit.images.decoding import decode_image
+from clusterkit.images.decoding import decode_grey, decode_image
 from clusterkit.images.folder import FileStatus, digest_bytes, read_bytes
 from clusterkit.images.formats import fits_suffix, has_frames, name_format
 from clusterkit.images.jpeg import read_frame, read_jpeg_orientation
-from clusterkit.images.quality import Lines, PictureQuality, measure_quality, take_lines
+from clusterkit.images.quality import (
+    Lines,
+    PictureQuality,
+    Tones,
+    may_be_extreme,
+    measure_steepness,
+    measure_tones,
+    take_lines,
+)
 from clusterkit.utils.locations import reading_workers
 from clusterkit.utils.parallel import map_ahead, serial_blas
 
@@ -85,34 +96,54 @@ def inspect_files(files: Sequence[Path]) -> Iterator[FileInfo]:
             yield from batch
 
 
+class _Picture(NamedTuple):
+    """A decoded file: its picture in grey, the lines of that, and its tones if needed."""
+
+    grey: NDArray[np.uint8]
+    lines: Lines
+    tones: Tones | None
+
+
 def _inspect(files: Sequence[Path]) -> list[FileInfo]:
-    """Inspect a batch of files, whose qualities are measured together."""
+    """Inspect a batch of files.
+
+    First all are decoded, then all are measured, since either step replaces the code and the tables
+    of the other one in the cache.
+    """
     opened = [_open(file) for file in files]
-    qualities = iter(measure_quality([lines for _, lines in opened if lines is not None]))
+    lines = [picture.lines for _, picture in opened if picture is not None]
+    steepness = iter(measure_steepness(lines))
     return [
-        info if lines is None else info._replace(quality=next(qualities)) for info, lines in opened
+        info
+        if picture is None
+        else info._replace(
+            quality=PictureQuality(next(steepness), picture.tones, max(picture.grey.shape)),
+            thumbnail=make_thumbnail(info.digest, picture.grey, info.shape),
+        )
+        for info, picture in opened
     ]
 
 
-def _open(file: Path) -> tuple[FileInfo, Lines | None]:
-    """Inspect one file: return all but its quality, and the lines from which that is measured."""
+def _open(file: Path) -> tuple[FileInfo, _Picture | None]:
+    """Read and decode one file: return what is known without measuring it, and its picture."""
     status = FileStatus.of(file)
     try:
         data = read_bytes(file)
     except ImageError as error:
         return FileInfo(status, str(error)), None
     info = FileInfo(status, digest=digest_bytes(data), format=name_format(data))
+    size = decoding_size(data)
     try:
-        picture, shape = decode_image(data, decoding_size(data))
+        grey, shape = decode_grey(data, size)
+        lines = take_lines(grey)
+        # Few pictures need their colours, without which decoding takes less time.
+        tones = measure_tones(decode_image(data, size)[0]) if may_be_extreme(lines) else None
     except ImageError as error:
         return info._replace(reason=str(error)), None
     info = info._replace(
-        fits_suffix=fits_suffix(data, file),
-        has_frames=has_frames(data),
-        shape=shape,
-        thumbnail=make_thumbnail(info.digest, picture, shape),
+        fits_suffix=fits_suffix(data, file), has_frames=has_frames(data), shape=shape
     )
-    return info, take_lines(picture)
+    return info, _Picture(grey, lines, tones)
 
 
 def decoding_size(data: bytes) -> tuple[int, int] | None:
