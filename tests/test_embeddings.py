@@ -185,6 +185,13 @@ def test_a_row_is_found_by_path_and_by_file(
         emb[7]
 
 
+def test_in_tells_whether_an_image_is_there(emb: Embeddings) -> None:
+    assert "b/c.png" in emb
+    assert ROOT / "d.png" in emb
+    for other in ("nowhere.png", "broken.png", 0, None, emb.vectors[0]):
+        assert other not in emb
+
+
 def test_files_are_absolute(emb: Embeddings) -> None:
     assert emb.files == [ROOT / "a.png", ROOT / "b/c.png", ROOT / "d.png"]
     assert Embeddings(np.eye(2)).files == [Path("0"), Path("1")]

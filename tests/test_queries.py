@@ -12,6 +12,7 @@ from PIL import Image
 from clusterkit.embedding.embed import embed
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError, WeightsError
 from clusterkit.extractors import Extraction, Extractor, create_extractor
+from clusterkit.plots import GalleryDisplay
 from clusterkit.similarity.nearest import nearest_of_any_length
 from clusterkit.similarity.similar import explain, find_similar, locate
 from clusterkit.store.embeddings import Embeddings
@@ -248,6 +249,15 @@ def test_images_and_embeddings_come_in_many_forms(
 
 
 OTHER = Embeddings(np.ones((1, 48)), space={"fingerprint": "x"})
+
+
+def test_a_bare_vector_is_named_as_one(emb: Embeddings) -> None:
+    found = find_similar(emb.vectors[2] + 0.5 * emb.vectors[0], emb, n_neighbors=2)
+    assert repr(found) == "<SimilarImages: 2 images similar to a vector>"
+    assert "<td>a vector</td>" in found._repr_html_()
+    shown = GalleryDisplay.from_similar(found)
+    assert shown.captions == [emb.paths[row] for row in found.rows]
+    assert shown.highlighted is None
 
 
 def test_plain_vectors_are_searched_by_row() -> None:

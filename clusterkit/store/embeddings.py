@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,6 +203,10 @@ class Embeddings:
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         return iter(self.vectors)
+
+    def __contains__(self, path: object) -> bool:
+        """Return whether there is an image with this path in the space, or this file."""
+        return _is_path(path) and self.find(path) is not None
 
     def __getitem__(self, key: Any) -> Any:
         """Select images by a slice, row numbers, a boolean mask or paths.
@@ -435,7 +439,7 @@ def _names(paths: Iterable[Any]) -> list[str]:
     return [str(name) for name in names]
 
 
-def _is_path(key: Any) -> bool:
+def _is_path(key: object) -> TypeGuard[str | os.PathLike[str]]:
     """Return whether the key is a path."""
     return isinstance(key, str | os.PathLike)
 
