@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +12,17 @@ from typing import Any, Self
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike, NDArray
 
-from clusterkit.errors import InvalidInputError
-from clusterkit.plots.style import font_families, styled
+from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.plots.style import INK, QUIET, UNKNOWN, font_families, on_color, styled
 from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.files import check_output, write_whole
 from clusterkit.utils.locations import as_path
@@ -32,6 +37,8 @@ _NUMBERS = (
     "max_rows",
     "n_images",
 )
+# Around a display on a dark figure, in points.
+_MARGIN = 6.0
 
 
 class Display(ABC):
@@ -68,6 +75,11 @@ class Display(ABC):
         ------
         InvalidInputError
             If there is nothing to draw, or a parameter that is a number is not one of at least 1.
+
+        Warns
+        -----
+        Notice
+            If no installed font has some letters, which are drawn as boxes.
         """
         for name in _NUMBERS:
             if hasattr(self, name):
@@ -76,10 +88,26 @@ class Display(ABC):
         with styled():
             if ax is None:
                 ax = self._new_axes(make_figure)
+            figure = ax.get_figure(root=True)
+            assert figure is not None
+            others = set(figure.axes) - {ax}
+            is_dark = _is_dark(figure) or _is_dark(ax)
+            if is_dark:
+                _whiten(ax)
             self._draw(ax)
+            drawn = [one for one in figure.axes if one not in others]
+            if is_dark:
+                figure.add_artist(_Paper(drawn), clip=True)
             # Existing Axes may have a font that lacks glyphs.
             for text in ax.findobj(Text):
                 text.set_fontfamily(font_families())
+        if any(UNKNOWN in text.get_text() for one in drawn for text in one.findobj(Text)):
+            warnings.warn(
+                f"no installed font has some of the letters, which are drawn as {UNKNOWN}: "
+                "Noto Sans CJK has those of Chinese, Japanese and Korean",
+                Notice,
+                stacklevel=2,
+            )
         self.figure_ = ax.figure
         return self
 
@@ -112,6 +140,45 @@ class Display(ABC):
     def save(self, path: str | Path, *, overwrite: bool = False, dpi: float = 150) -> Path:
         """Write the figure to a file; see :func:`clusterkit.plots.save_figure`."""
         return save_figure(self, path, overwrite=overwrite, dpi=dpi)
+
+
+class _Paper(Artist):
+    """A white sheet behind Axes of a dark figure.
+
+    The colours of all displays are chosen for white.
+    """
+
+    def __init__(self, axes: list[Axes]) -> None:
+        super().__init__()
+        self._axes = axes
+        self.set_zorder(-1)
+        self.set_in_layout(False)
+
+    def draw(self, renderer: Any) -> None:
+        """Draw it around the Axes with their text, wherever the layout has put them."""
+        boxes = [box for ax in self._axes if (box := ax.get_tightbbox(renderer)) is not None]
+        figure = self.get_figure(root=True)
+        if not boxes or figure is None:
+            return
+        box = Bbox.union(boxes).padded(_MARGIN * figure.dpi / 72)
+        sheet = Rectangle(box.p0, box.width, box.height, facecolor="white", linewidth=0)
+        sheet.set_figure(figure)
+        sheet.draw(renderer)
+
+
+def _is_dark(place: Figure | Axes) -> bool:
+    """Return whether a figure or an Axes has a dark background, as of a dark style."""
+    color = to_rgba(place.get_facecolor())
+    return color[3] > 0.5 and on_color(to_hex(color)) == "white"
+
+
+def _whiten(ax: Axes) -> None:
+    """Replace the colours that a dark style gave to an Axes when it was made."""
+    ax.set_facecolor("white")
+    ax.spines[:].set_edgecolor(QUIET)
+    ax.tick_params(which="both", color=QUIET, labelcolor=INK)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.label.set_color(INK)
 
 
 def highest(values: ArrayLike, count: int) -> list[int]:
