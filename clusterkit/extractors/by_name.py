@@ -60,7 +60,7 @@ def create_extractor(
     Raises
     ------
     InvalidInputError
-        If there is no extractor of that name.
+        If there is no extractor of that name, or it has no such parameter.
     """
     name = str(name)
     options: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
@@ -69,7 +69,7 @@ def create_extractor(
 
         return Autoencoder(name, **options)
     if name in WITHOUT_NETWORK:
-        return WITHOUT_NETWORK[name](resize=resize, **options)
+        return _create_without_network(name, options | {"resize": resize})
 
     from clusterkit.extractors.applications import NETWORKS, KerasApplication
 
@@ -90,3 +90,15 @@ def create_extractor(
         runtime=runtime,
         **options,
     )
+
+
+def _create_without_network(name: str, options: dict[str, Any]) -> Extractor:
+    """Create an extractor with those options that it has; all others must be the defaults."""
+    created: Any = WITHOUT_NETWORK[name]
+    known = created._parameter_defaults()
+    for option, value in options.items():
+        if option not in known and value != getattr(created, option):
+            raise InvalidInputError(
+                f"the extractor {name} has no parameter {option}. Received: {option}={value!r}"
+            )
+    return created(**{option: value for option, value in options.items() if option in known})
