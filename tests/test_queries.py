@@ -272,6 +272,7 @@ def test_plain_vectors_are_searched_by_row() -> None:
         (9, None, {}, InvalidInputError, "row must be below the number of rows. Received: 9 of 6"),
         ([1, 2], None, {}, InvalidInputError, "one vector of dimension 48"),
         (None, None, {}, InvalidInputError, "an image must be one vector"),
+        (True, None, {}, InvalidInputError, "an image must be one vector"),
         ("x.png", None, {}, NotFoundError, "no such file: x.png"),
         (0, "nowhere", {}, NotFoundError, "no embeddings in the store nowhere"),
         (0, "x", {"n_neighbors": 2.5}, InvalidInputError, "an integer of at least 1.*2.5"),

@@ -100,7 +100,7 @@ class Embeddings:
     Parameters
     ----------
     vectors : ndarray of shape (n, dimension), float32
-        One row per embedded image.
+        One row per embedded image; also a column of a data frame, with a vector in each cell.
     paths : sequence of str, optional
         The images, relative to ``root``; by default the row numbers.  Stored as a list.
     root : path, optional
@@ -121,8 +121,8 @@ class Embeddings:
     Raises
     ------
     InvalidInputError
-        If the vectors are not two-dimensional real numbers within the range of float32, or there is
-        not one path, digest and list of classes per vector.
+        If the vectors are not two-dimensional real numbers within the range of float32, are sparse
+        or masked, or there is not one path, digest and list of classes per vector.
 
     Examples
     --------
@@ -416,6 +416,11 @@ def _as_float32(given: Any) -> NDArray[np.float32]:
     try:
         if np.iscomplexobj(given):
             raise TypeError("complex numbers")
+        if not isinstance(given, list | tuple):
+            given = np.asarray(given)
+            if given.ndim == 1 and given.dtype == np.object_:
+                # A column of a data frame, with a vector in each cell.
+                given = list(given)
         with np.errstate(over="raise"):
             return np.asarray(given, dtype=np.float32)
     except (FloatingPointError, OverflowError):
