@@ -355,6 +355,23 @@ def test_an_explanation_with_tone_fits_axes_of_the_usual_size(layout: str) -> No
         assert not text.get_text() or page.x0 <= box.x0 < box.x1 <= page.x1, text.get_text()
 
 
+@pytest.mark.parametrize("kind", ["crosstab", "elbow", "map"])
+def test_names_are_not_cut_off_on_axes_of_the_usual_size(kind: str) -> None:
+    names = {0: "grey wolf / timber wolf / red wolf", 1: "a very long name of a cluster"}
+    display = {
+        "crosstab": CrosstabDisplay([[7, 1], [2, 9]], list(names.values()), list(names.values())),
+        "elbow": ElbowDisplay([2, 3, 4], [3, 2, 1], probability=[0.1, 0.8, 0.05], chosen=3),
+        "map": MapDisplay(np.arange(40).reshape(20, 2) % 7, np.arange(20) % 2, names=names),
+    }[kind]
+    for size in ((6.4, 4.8), (8, 3)):
+        figure = Figure(figsize=size)
+        display.plot(ax=figure.subplots())
+        figure.draw_without_rendering()
+        box, page = figure.get_tightbbox(), figure.bbox_inches
+        assert (box.min >= page.min - 0.01).all()
+        assert (box.max <= page.max + 0.01).all()
+
+
 def check_text_of(figure: Figure) -> None:
     """Check that no two lines of text of a figure overlap."""
     figure.draw_without_rendering()

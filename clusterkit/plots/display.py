@@ -85,6 +85,7 @@ class Display(ABC):
             if hasattr(self, name):
                 check_at_least(getattr(self, name), 1, name)
         make_figure = _figure_maker()
+        is_given = ax is not None
         with styled():
             if ax is None:
                 ax = self._new_axes(make_figure)
@@ -98,6 +99,8 @@ class Display(ABC):
             drawn = [one for one in figure.axes if one not in others]
             if is_dark:
                 figure.add_artist(_Paper(drawn), clip=True)
+            if is_given and figure.get_layout_engine() is None and drawn == [ax]:
+                _make_room(ax)
             # Existing Axes may have a font that lacks glyphs.
             for text in ax.findobj(Text):
                 text.set_fontfamily(font_families())
@@ -179,6 +182,28 @@ def _whiten(ax: Axes) -> None:
     ax.tick_params(which="both", color=QUIET, labelcolor=INK)
     for axis in (ax.xaxis, ax.yaxis):
         axis.label.set_color(INK)
+
+
+def _make_room(ax: Axes) -> None:
+    """Shrink an Axes whose text, such as names of clusters, the edge of the figure would cut off.
+
+    With a layout, matplotlib does it.
+    """
+    page = ax.figure.bbox
+    smallest = 0.4 * np.array(ax.get_position(original=True).size)
+    # Several steps, as an Axes of fixed proportions moves by a part of each.
+    for _ in range(8):
+        box, place = ax.get_tightbbox(), ax.get_position(original=True)
+        if box is None:
+            return
+        low = np.maximum(0, np.subtract(page.min, box.min)) / page.size
+        high = np.maximum(0, np.subtract(box.max, page.max)) / page.size
+        size = np.array(place.size) - low - high
+        if not (low + high).any() or (size < smallest).any():
+            return
+        ax.set_position((*(place.min + low), *size))
+        # matplotlib leaves out Axes with a position of their own.
+        ax.set_in_layout(True)
 
 
 def highest(values: ArrayLike, count: int) -> list[int]:
