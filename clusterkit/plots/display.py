@@ -64,7 +64,9 @@ class Display(ABC):
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
-            Axes to draw in; by default of a new figure of suitable size.
+            Axes to draw in; by default of a new figure of suitable size.  In a dark figure it is
+            drawn on white.  In a figure without a layout, an Axes shrinks whose text would be cut
+            off.
 
         Returns
         -------
