@@ -306,6 +306,13 @@ def test_plot_draws_into_a_given_axes(displays: dict[str, Display], kind: str) -
     display.plot()
 
 
+def test_an_array_of_axes_or_a_figure_is_no_axes(displays: dict[str, Display]) -> None:
+    figure = Figure()
+    for wrong in (figure, figure.subplots(1, 2), 0):
+        with pytest.raises(InvalidInputError, match=r"^ax must be one Axes, .* Received: "):
+            displays["elbow"].plot(ax=wrong)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_drawn_outside_the_picture(
     displays: dict[str, Display], kind: str, tmp_path: Path

@@ -76,7 +76,8 @@ class Display(ABC):
         Raises
         ------
         InvalidInputError
-            If there is nothing to draw, or a parameter that is a number is not one of at least 1.
+            If there is nothing to draw, a parameter that is a number is not one of at least 1, or
+            ``ax`` is not an Axes.
 
         Warns
         -----
@@ -86,6 +87,11 @@ class Display(ABC):
         for name in _NUMBERS:
             if hasattr(self, name):
                 check_at_least(getattr(self, name), 1, name)
+        if ax is not None and not isinstance(ax, Axes):
+            raise InvalidInputError(
+                "ax must be one Axes, such as plt.subplots()[1] or one of its array. "
+                f"Received: {type(ax).__name__}"
+            )
         make_figure = _figure_maker()
         is_given = ax is not None
         with styled():
