@@ -84,6 +84,17 @@ def test_number_types(name, dtype, directions):
 
 
 @pytest.mark.parametrize("name", CLUSTERERS)
+def test_truth_values_are_numbers(name):
+    X = np.random.default_rng(0).random((60, 12)) < 0.5
+    X[:, 0] = True
+    model = create(name, n_clusters=3)
+    labels = model.fit_predict(X)
+    np.testing.assert_array_equal(labels, clone(model).fit_predict(X.astype(np.float32)))
+    if hasattr(model, "predict"):
+        np.testing.assert_array_equal(model.predict(X), model.predict(X.astype(np.float32)))
+
+
+@pytest.mark.parametrize("name", CLUSTERERS)
 def test_read_only_memory_map(name, directions, tmp_path):
     X, truth = directions
     np.save(tmp_path / "X.npy", X.astype(np.float32))

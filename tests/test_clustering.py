@@ -330,6 +330,12 @@ def test_a_stream_is_clustered_as_its_embeddings_are(emb: Embeddings, tmp_path: 
         cluster(space.stream(), "agglomerative", n_clusters=3)
 
 
+@pytest.mark.parametrize("wrong", [5, KMeans, None, np.eye(3)])
+def test_what_is_no_clusterer_is_said(emb: Embeddings, wrong: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"^clusterer must be the name of one, or an inst"):
+        cluster(emb, wrong)
+
+
 def test_what_cannot_be_clustered_is_said(emb: Embeddings) -> None:
     empty = Embeddings(np.zeros((0, 8)), failures=[Failure("a.png", "the file is empty")])
     with pytest.raises(InvalidInputError, match=r"no embedded images to cluster, and 1 failure$"):

@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.cluster import KMeans
 
+from clusterkit import clusterers
+from clusterkit.elbow import elbow_curve
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError
+from clusterkit.similarity import CosineNeighbors
 from clusterkit.store.embeddings import Embeddings, Failure, concatenate, describe_space
 
 ROOT = Path("/photos")
@@ -185,6 +189,13 @@ def test_a_row_is_found_by_path_and_by_file(
         emb[7]
 
 
+def test_in_tells_whether_an_image_is_there(emb: Embeddings) -> None:
+    assert "b/c.png" in emb
+    assert ROOT / "d.png" in emb
+    for other in ("nowhere.png", "broken.png", 0, None, emb.vectors[0]):
+        assert other not in emb
+
+
 def test_files_are_absolute(emb: Embeddings) -> None:
     assert emb.files == [ROOT / "a.png", ROOT / "b/c.png", ROOT / "d.png"]
     assert Embeddings(np.eye(2)).files == [Path("0"), Path("1")]
@@ -202,6 +213,35 @@ def test_files_are_absolute(emb: Embeddings) -> None:
 def test_numbers_that_would_change_are_refused(vectors: Any, said: str) -> None:
     with pytest.raises(InvalidInputError, match=said):
         Embeddings(vectors)
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "polars array"])
+def test_vectors_come_as_a_column_of_a_data_frame(kind: str) -> None:
+    rows = [[0.0, 1.0], [2.0, 3.0]]
+    column: Any
+    if kind == "pandas":
+        column = pd.Series([np.array(row, np.float32) for row in rows], index=[7, 8])
+    else:
+        polars = pytest.importorskip("polars")
+        inner = polars.List(polars.Float32)
+        column = polars.Series(rows, dtype=inner if kind == "polars" else None)
+        column = column if kind == "polars" else column.list.to_array(2)
+    assert Embeddings(column).vectors.tolist() == rows
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (csr_matrix(np.eye(3)), "not be a sparse matrix: .* Received: csr_matrix of shape .3, 3."),
+        (np.ma.masked_equal(np.eye(3), 0), "no masked numbers"),
+    ],
+    ids=["sparse", "masked"],
+)
+def test_sparse_and_masked_numbers_are_refused_everywhere(wrong: Any, said: str) -> None:
+    for take in (Embeddings, clusterers.KMeans(2).fit, CosineNeighbors(2).fit, elbow_curve):
+        with pytest.raises(InvalidInputError, match=said):
+            take(wrong)
+    assert Embeddings(np.ma.masked_array(np.eye(3))).shape == (3, 3)
 
 
 def test_bad_shapes() -> None:

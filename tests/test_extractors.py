@@ -16,10 +16,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import get_tags
 
+from clusterkit.embedding.embed import embed
 from clusterkit.errors import InvalidInputError, WeightsError
-from clusterkit.extractors import Xception, create_extractor, extractor_names
+from clusterkit.extractors import Extraction, Extractor, Xception, create_extractor, extractor_names
 from clusterkit.extractors.applications import NETWORKS, KerasApplication, _pooled_features
 from clusterkit.extractors.imagenet import class_names
+from clusterkit.utils.imports import Registry
 from tests import tiny_network
 
 # One network for each kind of head, quick to build.
@@ -321,3 +323,30 @@ def test_the_jax_backend(tiny_weights: Path, tmp_path: Path) -> None:
     )
     expected = KerasApplication("tinynet", weights=tiny_weights, batch_size=2, **EXACT)
     np.testing.assert_allclose(np.load(files[2]), expected.transform(images), atol=1e-4)
+
+
+class Middle(Extractor):
+    """The pixel in the middle."""
+
+    name = "middle"
+    image_size = (3, 3)
+    dimension = 3
+
+    def _forward(self, images: np.ndarray) -> Extraction:
+        return Extraction(images[:, 1, 1].astype(np.float32))
+
+
+def test_one_method_and_a_line_in_the_table_make_an_extractor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As CONTRIBUTING.md says."""
+    table = Registry("extractor", {"middle": "tests.test_extractors:Middle"})
+    monkeypatch.setattr("clusterkit.extractors.by_name.WITHOUT_NETWORK", table)
+    Image.new("RGB", (5, 5), (10, 20, 30)).save(tmp_path / "a.png")
+    embeddings = embed(tmp_path, "middle")
+    assert embeddings.vectors.tolist() == [[10, 20, 30]]
+    assert embeddings.space["extractor"] == "middle"
+    for option, value in (("resize", "crop"), ("batch_size", 3)):
+        said = rf"^the extractor middle has no parameter {option}\. Received: {option}={value!r}$"
+        with pytest.raises(InvalidInputError, match=said):
+            create_extractor("middle", **{option: value})

@@ -1,6 +1,7 @@
 """Displays: numbers in, Axes out; every figure can be saved, with any file names."""
 
 import gc
+import io
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.style import context as style_context
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
@@ -25,7 +27,7 @@ from PIL import Image
 import clusterkit.plots
 from clusterkit.classifiers import ClassificationReport
 from clusterkit.clustering.decisions import Decisions
-from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice, OutputExistsError
 from clusterkit.images.folder import ImageFolder, digest_file
 from clusterkit.plots import (
     AuditDisplay,
@@ -62,6 +64,9 @@ from clusterkit.similarity.space_audit import Audit
 from clusterkit.space_comparison import SpaceComparison, SpaceScores
 from clusterkit.store.embeddings import Embeddings
 from tests.colour_distance import contrasts, differences, smallest
+
+# Of names with letters that no font here may have.
+pytestmark = pytest.mark.filterwarnings("ignore:no installed font:clusterkit.errors.Notice")
 
 DIGITS = Path(__file__).parent.parent / "data" / "digits"
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
@@ -301,6 +306,13 @@ def test_plot_draws_into_a_given_axes(displays: dict[str, Display], kind: str) -
     display.plot()
 
 
+def test_an_array_of_axes_or_a_figure_is_no_axes(displays: dict[str, Display]) -> None:
+    figure = Figure()
+    for wrong in (figure, figure.subplots(1, 2), 0):
+        with pytest.raises(InvalidInputError, match=r"^ax must be one Axes, .* Received: "):
+            displays["elbow"].plot(ax=wrong)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_drawn_outside_the_picture(
     displays: dict[str, Display], kind: str, tmp_path: Path
@@ -315,7 +327,60 @@ def test_nothing_is_drawn_outside_the_picture(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_two_lines_of_text_overlap(displays: dict[str, Display], kind: str) -> None:
-    figure = displays[kind].figure_
+    check_text_of(displays[kind].figure_)
+
+
+@pytest.mark.parametrize("layout", ["none", "constrained"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_two_lines_overlap_on_axes_of_the_usual_size(
+    displays: dict[str, Display], kind: str, layout: str
+) -> None:
+    figure = Figure(layout=layout)
+    displays[kind].plot(ax=figure.subplots())
+    check_text_of(figure)
+    displays[kind].plot()
+
+
+@pytest.mark.parametrize("layout", ["none", "constrained"])
+def test_an_explanation_with_tone_fits_axes_of_the_usual_size(layout: str) -> None:
+    version = SimpleNamespace(similarity=0.5, ordinary=0.4, percentile=85.2)
+    names = ("as they are", "in grey", "with matched tone")
+    figure = Figure(layout=layout)
+    ExplanationDisplay(
+        (None, None),
+        ([0.5, 0.5], [0.25, 0.75]),
+        [0, 0.5, 1],
+        labels=("cat/felis-catus_10_82a2f8b6.jpg", "jaguar/panthera-onca_83_92429648.jpg"),
+        title="0.51 similar, closer than 85.2 % of all pairs of images, an ordinary pair.",
+        where=SimpleNamespace(resize="stretch", effect_a=None, effect_b=None, parts=[]),
+        tone=SimpleNamespace(colours=0.67, versions=[(name, version) for name in names]),
+    ).plot(ax=figure.subplots())
+    check_text_of(figure)
+    page = figure.bbox
+    for text in drawn_texts(figure):
+        box = text.get_window_extent()
+        assert not text.get_text() or page.x0 <= box.x0 < box.x1 <= page.x1, text.get_text()
+
+
+@pytest.mark.parametrize("kind", ["crosstab", "elbow", "map"])
+def test_names_are_not_cut_off_on_axes_of_the_usual_size(kind: str) -> None:
+    names = {0: "grey wolf / timber wolf / red wolf", 1: "a very long name of a cluster"}
+    display = {
+        "crosstab": CrosstabDisplay([[7, 1], [2, 9]], list(names.values()), list(names.values())),
+        "elbow": ElbowDisplay([2, 3, 4], [3, 2, 1], probability=[0.1, 0.8, 0.05], chosen=3),
+        "map": MapDisplay(np.arange(40).reshape(20, 2) % 7, np.arange(20) % 2, names=names),
+    }[kind]
+    for size in ((6.4, 4.8), (8, 3)):
+        figure = Figure(figsize=size)
+        display.plot(ax=figure.subplots())
+        figure.draw_without_rendering()
+        box, page = figure.get_tightbbox(), figure.bbox_inches
+        assert (box.min >= page.min - 0.01).all()
+        assert (box.max <= page.max + 0.01).all()
+
+
+def check_text_of(figure: Figure) -> None:
+    """Check that no two lines of text of a figure overlap."""
     figure.draw_without_rendering()
     drawn = [
         (text.get_text(), text.get_window_extent())
@@ -468,6 +533,38 @@ def test_fit_keeps_both_ends() -> None:
     assert "…" in shortened
     assert fit("short.jpg", 100) == "short.jpg"
     assert fit("short.jpg", 1) == "…"
+
+
+@pytest.mark.parametrize("kind", ["curves", "elbow", "explanation", "gallery", "map"])
+def test_on_dark_axes_a_display_is_as_on_light_ones(
+    displays: dict[str, Display], kind: str, tmp_path: Path
+) -> None:
+    drawn = {}
+    for style in ("default", "dark_background"):
+        with style_context(style):
+            figure = Figure(figsize=(16, 8))
+            other, ax = figure.subplots(1, 2)
+            displays[kind].plot(ax=ax)
+            content = io.BytesIO()
+            figure.savefig(content, dpi=40)
+        drawn[style] = read_png(content.getvalue(), tmp_path / "a.png")
+    light, dark = drawn.values()
+    displays[kind].plot()
+    # The other panel of the dark figure is as it was.
+    assert dark[20, 20].max() == 0
+    assert to_rgba(other.get_facecolor())[:3] == (0, 0, 0)
+    # All that is drawn is there in its colours; only frames are grey instead of black.
+    drawn_pixels = (light < 245).any(axis=2)
+    drawn_pixels[:, :320] = False
+    change = np.abs(light.astype(int) - dark).max(axis=2)
+    assert drawn_pixels.sum() > 500
+    assert (change[drawn_pixels] > 120).mean() < 0.02
+
+
+def test_letters_without_a_font_are_told(emb: Embeddings) -> None:
+    curve = elbow_curve(verdict="2 clusters \U0010fffd")
+    with pytest.warns(Notice, match="drawn as □: Noto Sans CJK"):
+        ElbowDisplay.from_curve(curve)
 
 
 def test_fit_replaces_what_no_font_has() -> None:

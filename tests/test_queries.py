@@ -12,6 +12,7 @@ from PIL import Image
 from clusterkit.embedding.embed import embed
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError, WeightsError
 from clusterkit.extractors import Extraction, Extractor, create_extractor
+from clusterkit.plots import GalleryDisplay
 from clusterkit.similarity.nearest import nearest_of_any_length
 from clusterkit.similarity.similar import explain, find_similar, locate
 from clusterkit.store.embeddings import Embeddings
@@ -250,6 +251,15 @@ def test_images_and_embeddings_come_in_many_forms(
 OTHER = Embeddings(np.ones((1, 48)), space={"fingerprint": "x"})
 
 
+def test_a_bare_vector_is_named_as_one(emb: Embeddings) -> None:
+    found = find_similar(emb.vectors[2] + 0.5 * emb.vectors[0], emb, n_neighbors=2)
+    assert repr(found) == "<SimilarImages: 2 images similar to a vector>"
+    assert "<td>a vector</td>" in found._repr_html_()
+    shown = GalleryDisplay.from_similar(found)
+    assert shown.captions == [emb.paths[row] for row in found.rows]
+    assert shown.highlighted is None
+
+
 def test_plain_vectors_are_searched_by_row() -> None:
     vectors = np.array([[1, 0], [1, 0.1], [0, 1]])
     assert find_similar(0, vectors, n_neighbors=1).rows.tolist() == [1]
@@ -262,6 +272,7 @@ def test_plain_vectors_are_searched_by_row() -> None:
         (9, None, {}, InvalidInputError, "row must be below the number of rows. Received: 9 of 6"),
         ([1, 2], None, {}, InvalidInputError, "one vector of dimension 48"),
         (None, None, {}, InvalidInputError, "an image must be one vector"),
+        (True, None, {}, InvalidInputError, "an image must be one vector"),
         ("x.png", None, {}, NotFoundError, "no such file: x.png"),
         (0, "nowhere", {}, NotFoundError, "no embeddings in the store nowhere"),
         (0, "x", {"n_neighbors": 2.5}, InvalidInputError, "an integer of at least 1.*2.5"),

@@ -76,7 +76,7 @@ def serve(
     \b
     Example:
       clusterkit serve --model clf.keras --clusters clusters.csv
-      curl -F files=@new.jpg http://127.0.0.1:8000/v1/similar?n=3
+      curl -F files=@new.jpg 'http://127.0.0.1:8000/v1/similar?n=3'
     """
     from clusterkit.serve import run_server
 

@@ -660,6 +660,11 @@ def _continue(
 def _create(clusterer: Any, random_state: int | None) -> Any:
     """Create a clusterer by name with the seed, or copy an instance."""
     if not isinstance(clusterer, str):
+        if isinstance(clusterer, type) or not hasattr(clusterer, "get_params"):
+            raise InvalidInputError(
+                "clusterer must be the name of one, or an instance such as KMeans(5); the number "
+                f"of clusters alone is n_clusters. Received: {clusterer!r}"
+            )
         return clone(clusterer)
     estimator = CLUSTERERS[clusterer]()
     if "random_state" in estimator.get_params(deep=False):

@@ -68,7 +68,7 @@ def create_extractor(
     Raises
     ------
     InvalidInputError
-        If there is no extractor of that name.
+        If there is no extractor of that name, or it has no such parameter.
     """
     name = str(name)
     options: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
@@ -77,7 +77,7 @@ def create_extractor(
 
         return Autoencoder(name, **options)
     if name in WITHOUT_NETWORK:
-        return WITHOUT_NETWORK[name](resize=resize, **options)
+        return _create_without_network(name, options | {"resize": resize})
 
     network = name.removesuffix("-predictions")
     if network not in NETWORKS:
@@ -426,3 +426,15 @@ def _digest(weights: str | Path) -> str:
     if not Path(weights).is_file():
         raise WeightsError(f"no weights file {weights}")
     return digest_weights(weights)
+
+
+def _create_without_network(name: str, options: dict[str, Any]) -> Extractor:
+    """Create an extractor with those options that it has; all others must be the defaults."""
+    created: Any = WITHOUT_NETWORK[name]
+    known = created._parameter_defaults()
+    for option, value in options.items():
+        if option not in known and value != getattr(created, option):
+            raise InvalidInputError(
+                f"the extractor {name} has no parameter {option}. Received: {option}={value!r}"
+            )
+    return created(**{option: value for option, value in options.items() if option in known})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +12,17 @@ from typing import Any, Self
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike, NDArray
 
-from clusterkit.errors import InvalidInputError
-from clusterkit.plots.style import font_families, styled
+from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.plots.style import INK, QUIET, UNKNOWN, font_families, on_color, styled
 from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.files import check_output, write_whole
 from clusterkit.utils.locations import as_path
@@ -32,6 +37,8 @@ _NUMBERS = (
     "max_rows",
     "n_images",
 )
+# Around a display on a dark figure, in points.
+_MARGIN = 6.0
 
 
 class Display(ABC):
@@ -57,7 +64,9 @@ class Display(ABC):
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
-            Axes to draw in; by default of a new figure of suitable size.
+            Axes to draw in; by default of a new figure of suitable size.  In a dark figure it is
+            drawn on white.  In a figure without a layout, an Axes shrinks whose text would be cut
+            off.
 
         Returns
         -------
@@ -67,19 +76,49 @@ class Display(ABC):
         Raises
         ------
         InvalidInputError
-            If there is nothing to draw, or a parameter that is a number is not one of at least 1.
+            If there is nothing to draw, a parameter that is a number is not one of at least 1, or
+            ``ax`` is not an Axes.
+
+        Warns
+        -----
+        Notice
+            If no installed font has some letters, which are drawn as boxes.
         """
         for name in _NUMBERS:
             if hasattr(self, name):
                 check_at_least(getattr(self, name), 1, name)
+        if ax is not None and not isinstance(ax, Axes):
+            raise InvalidInputError(
+                "ax must be one Axes, such as plt.subplots()[1] or one of its array. "
+                f"Received: {type(ax).__name__}"
+            )
         make_figure = _figure_maker()
+        is_given = ax is not None
         with styled():
             if ax is None:
                 ax = self._new_axes(make_figure)
+            figure = ax.get_figure(root=True)
+            assert figure is not None
+            others = set(figure.axes) - {ax}
+            is_dark = _is_dark(figure) or _is_dark(ax)
+            if is_dark:
+                _whiten(ax)
             self._draw(ax)
+            drawn = [one for one in figure.axes if one not in others]
+            if is_dark:
+                figure.add_artist(_Paper(drawn), clip=True)
+            if is_given and figure.get_layout_engine() is None and drawn == [ax]:
+                _make_room(ax)
             # Existing Axes may have a font that lacks glyphs.
             for text in ax.findobj(Text):
                 text.set_fontfamily(font_families())
+        if any(UNKNOWN in text.get_text() for one in drawn for text in one.findobj(Text)):
+            warnings.warn(
+                f"no installed font has some of the letters, which are drawn as {UNKNOWN}: "
+                "Noto Sans CJK has those of Chinese, Japanese and Korean",
+                Notice,
+                stacklevel=2,
+            )
         self.figure_ = ax.figure
         return self
 
@@ -112,6 +151,67 @@ class Display(ABC):
     def save(self, path: str | Path, *, overwrite: bool = False, dpi: float = 150) -> Path:
         """Write the figure to a file; see :func:`clusterkit.plots.save_figure`."""
         return save_figure(self, path, overwrite=overwrite, dpi=dpi)
+
+
+class _Paper(Artist):
+    """A white sheet behind Axes of a dark figure.
+
+    The colours of all displays are chosen for white.
+    """
+
+    def __init__(self, axes: list[Axes]) -> None:
+        super().__init__()
+        self._axes = axes
+        self.set_zorder(-1)
+        self.set_in_layout(False)
+
+    def draw(self, renderer: Any) -> None:
+        """Draw it around the Axes with their text, wherever the layout has put them."""
+        boxes = [box for ax in self._axes if (box := ax.get_tightbbox(renderer)) is not None]
+        figure = self.get_figure(root=True)
+        if not boxes or figure is None:
+            return
+        box = Bbox.union(boxes).padded(_MARGIN * figure.dpi / 72)
+        sheet = Rectangle(box.p0, box.width, box.height, facecolor="white", linewidth=0)
+        sheet.set_figure(figure)
+        sheet.draw(renderer)
+
+
+def _is_dark(place: Figure | Axes) -> bool:
+    """Return whether a figure or an Axes has a dark background, as of a dark style."""
+    color = to_rgba(place.get_facecolor())
+    return color[3] > 0.5 and on_color(to_hex(color)) == "white"
+
+
+def _whiten(ax: Axes) -> None:
+    """Replace the colours that a dark style gave to an Axes when it was made."""
+    ax.set_facecolor("white")
+    ax.spines[:].set_edgecolor(QUIET)
+    ax.tick_params(which="both", color=QUIET, labelcolor=INK)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.label.set_color(INK)
+
+
+def _make_room(ax: Axes) -> None:
+    """Shrink an Axes whose text, such as names of clusters, the edge of the figure would cut off.
+
+    With a layout, matplotlib does it.
+    """
+    page = ax.figure.bbox
+    smallest = 0.4 * np.array(ax.get_position(original=True).size)
+    # Several steps, as an Axes of fixed proportions moves by a part of each.
+    for _ in range(8):
+        box, place = ax.get_tightbbox(), ax.get_position(original=True)
+        if box is None:
+            return
+        low = np.maximum(0, np.subtract(page.min, box.min)) / page.size
+        high = np.maximum(0, np.subtract(box.max, page.max)) / page.size
+        size = np.array(place.size) - low - high
+        if not (low + high).any() or (size < smallest).any():
+            return
+        ax.set_position((*(place.min + low), *size))
+        # matplotlib leaves out Axes with a position of their own.
+        ax.set_in_layout(True)
 
 
 def highest(values: ArrayLike, count: int) -> list[int]:

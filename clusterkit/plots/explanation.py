@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from clusterkit.similarity.tone_share import ToneInfluence
 
 _WIDTH, _WORDS, _PICTURES, _CHARTS = 700.0, 32.0, 206.0, 196.0
+# Of the names beside the bars of the tone, and of the numbers beside the histograms: without a
+# layout, matplotlib leaves no room for them.
+_NAMES, _NUMBERS, _BETWEEN = 92.0, 46.0, 12.0
 # Side at which pictures are drawn, in pixels.
 _SIDE = 224
 # Colours of the parts, different from those of the two images.
@@ -127,21 +130,34 @@ class ExplanationDisplay(Display):
 
     def _draw(self, ax: Axes) -> None:
         """Draw the words, the pictures, and the charts below each other."""
-        heights = [_WORDS, _PICTURES, _CHARTS]
+        width, height = _points(ax)
+        has_room = width > 0.95 * _WIDTH
+        said = wrap(self.title, (0.95 if has_room else 0.8) * width, size=10.5, lines=3)
+        scale = height / self._size()[1]
+        # In a new figure two lines have room.
+        words_height = max(_WORDS * scale, 17 * (said.count("\n") + 1))
+        rest = (height - words_height) / (_PICTURES + _CHARTS)
+        heights = [words_height, _PICTURES * rest, _CHARTS * rest]
         words, above, below = self._divide(ax, 3, 1, height_ratios=heights)[:, 0]
         words.set_axis_off()
-        title = words.text(
-            0, 1, wrap(self.title, 0.95 * _WIDTH, size=10.5), va="top", fontsize=10.5
-        )
+        title = words.text(0, 1, said, va="top", fontsize=10.5)
         title.set_in_layout(False)
         pictures = self._divide(above, 1, 4)[0]
-        charts = self._divide(below, 1, 2, width_ratios=[1, 1.15])[0]
-        self._draw_pictures(pictures)
-        _draw_tone(charts[0], self.tone)
+        if _has_layout(ax):
+            charts = self._divide(below, 1, 2, width_ratios=[1, 1.15])[0]
+        else:
+            rest = max(0.1, width - _NAMES - _NUMBERS - _BETWEEN)
+            widths = [_NAMES, rest / 2.15, _NUMBERS + _BETWEEN, rest * 1.15 / 2.15]
+            columns = self._divide(below, 1, 4, width_ratios=widths, wspace=0)[0]
+            for empty in columns[::2]:
+                empty.set_axis_off()
+            charts = columns[1::2]
+        self._draw_pictures(pictures, width, has_note=scale > 0.5)
+        _draw_tone(charts[0], self.tone, has_room=has_room)
         self._draw_histograms(charts[1])
         self.axes_ = np.concatenate([pictures, charts])
 
-    def _draw_pictures(self, axes: NDArray[Any]) -> None:
+    def _draw_pictures(self, axes: NDArray[Any], width: float, *, has_note: bool) -> None:
         """Draw both images faded by their effect, then their parts."""
         where = self.where
         mode = "stretch" if where is None else where.resize
@@ -150,7 +166,7 @@ class ExplanationDisplay(Display):
             picture = _load(self.files[i], mode)
             axes[i].set_anchor("N")
             Sheet(axes[i], 100, 100).picture(_fade(picture, effects[i]), 0, 0, 100, frame=color)
-            label = fit(self.labels[i], 0.23 * _WIDTH, size=8.5)
+            label = fit(self.labels[i], 0.23 * width, size=8.5)
             axes[i].set_title(label, fontsize=8.5, color=color)
             axes[i + 2].set_axis_off()
             if where is None or picture.pixels is None:
@@ -162,10 +178,12 @@ class ExplanationDisplay(Display):
             _number_parts(axes[i + 2], picture, masks)
         if where is not None:
             title = "same colour, same number: same part" if where.parts else "as they are"
-            axes[2].set_title(title, fontsize=8.5, color=QUIET)
-        if where is not None:
-            note = "faded: without it they are as similar"
-            axes[0].text(0, 106, note, fontsize=8.5, color=QUIET, va="center")
+            axes[2].set_title(fit(title, 0.48 * width, size=8.5), fontsize=8.5, color=QUIET)
+        if where is not None and has_note:
+            note = fit("faded: without it they are as similar", 0.48 * width, size=8.5)
+            text = axes[0].text(0, 101, note, fontsize=8.5, color=QUIET, va="top")
+            # All pictures have the same width.
+            text.set_in_layout(False)
 
     def _draw_histograms(self, ax: Axes) -> None:
         """Draw the histograms of the latent vectors."""
@@ -180,7 +198,27 @@ class ExplanationDisplay(Display):
             ax.set_yscale("log")
 
 
-def _draw_tone(ax: Axes, tone: ToneInfluence | None) -> None:
+def _points(ax: Axes) -> tuple[float, float]:
+    """Return the (width, height) of an Axes in points, as its layout will make it."""
+    figure = ax.figure
+    if _has_layout(ax):
+        spec = ax.get_subplotspec()
+        rows, columns = (1, 1) if spec is None else spec.get_gridspec().get_geometry()
+        n_rows, n_columns = (1, 1) if spec is None else (len(spec.rowspan), len(spec.colspan))
+        box = figure.bbox
+        width, height = box.width * n_columns / columns, box.height * n_rows / rows
+    else:
+        width, height = ax.get_window_extent().size
+    return 72 * width / figure.dpi, 72 * height / figure.dpi
+
+
+def _has_layout(ax: Axes) -> bool:
+    """Return whether matplotlib makes room for the text around an Axes."""
+    figure = ax.get_figure(root=True)
+    return figure is not None and figure.get_layout_engine() is not None
+
+
+def _draw_tone(ax: Axes, tone: ToneInfluence | None, *, has_room: bool) -> None:
     """Draw the similarity in each version, beside that of an ordinary pair."""
     if tone is None or not tone.versions:
         ax.set_axis_off()
@@ -193,13 +231,13 @@ def _draw_tone(ax: Axes, tone: ToneInfluence | None) -> None:
         if version.ordinary is not None:
             mark = (version.ordinary, version.ordinary)
             ax.plot(mark, (place - 0.38, place + 0.38), color=ORANGE, linewidth=2.5)
-        rank = version.percentile
+        rank = version.percentile if has_room else None
         standing = "" if rank is None else f", {closer_than(rank)}"
         # To the right of all bars, where no bar or mark is.
         ax.text(1.04, place, f"{version.similarity:z.2f}{standing}", va="center", fontsize=8.5)
     lowest = min(0.0, *values, *(version.ordinary or 0.0 for version in kept))
     ax.set_title(f"their colours are {percent(tone.colours)} alike", fontsize=8.5, color=QUIET)
-    ax.set_xlim(lowest * 1.1, 2.3)
+    ax.set_xlim(lowest * 1.1, 2.3 if has_room else 1.4)
     ax.set_xticks([tick for tick in (-1, -0.5, 0, 0.5, 1) if tick >= lowest * 1.1])
     ax.set_yticks(places, names)
     ax.tick_params(axis="y", length=0)
@@ -207,7 +245,8 @@ def _draw_tone(ax: Axes, tone: ToneInfluence | None) -> None:
     ax.set_ylim(2.6, -0.6)
     ax.axvline(0, color=QUIET, linewidth=0.8)
     ax.spines[["left", "bottom"]].set_visible(False)
-    ax.set_xlabel("similarity (orange: an ordinary pair)", loc="left")
+    # There is more room below the names than below the histograms.
+    ax.set_xlabel("similarity (orange: an ordinary pair)", loc="left" if has_room else "right")
 
 
 def _load(file: str | Path | None, mode: str) -> Picture:

@@ -84,7 +84,8 @@ class GalleryDisplay(PictureGrid):
             similar.embeddings,
             1 - similar.similarities,
             similar.rows,
-            query=similar.query.files[0],
+            # A bare vector has no file.
+            query=similar.query.files[0] if similar.query.paths[0] else None,
             ax=ax,
             **kwargs,
         )

@@ -36,6 +36,8 @@ _GOLDEN_RATIO = 0.6180339887
 _SATURATIONS, _LUMINANCES = (0.9, 0.55), (0.155, 0.265, 0.21)
 
 INK, QUIET, RULE, TILE = "#222222", "#666666", "#D9D9D9", "#F0F0F0"
+# In place of letters that no installed font has.
+UNKNOWN = "□"
 
 # matplotlib's DejaVu Sans has no Chinese, Japanese or Korean; most systems have one of the others.
 _FAMILIES = (
@@ -218,7 +220,7 @@ def _printable(text: str) -> str:
     """Compose accents, and replace unsupported characters, for which matplotlib would warn."""
     known = _characters()
     composed = unicodedata.normalize("NFC", text)
-    return "".join(letter if ord(letter) in known else "□" for letter in composed)
+    return "".join(letter if ord(letter) in known else UNKNOWN for letter in composed)
 
 
 def _escape(text: str) -> str:

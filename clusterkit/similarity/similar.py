@@ -80,7 +80,11 @@ class SimilarImages(TableResult):
 
     def _headline(self) -> str:
         """Return the number of images, and the query."""
-        return f"{plural(len(self.rows), 'image')} similar to {self.query.paths[0]}"
+        return f"{plural(len(self.rows), 'image')} similar to {self._query_name()}"
+
+    def _query_name(self) -> str:
+        """Return the path of the query; a bare vector has none."""
+        return self.query.paths[0] or "a vector"
 
     def _table(self) -> Rows:
         """Return the path and similarity of each neighbour."""
@@ -91,7 +95,7 @@ class SimilarImages(TableResult):
         """Return the table, with the query and pictures."""
         if self.embeddings.root is None:
             return self._table()
-        rows = [[self.query.paths[0], 1.0], *self._table().cells]
+        rows = [[self._query_name(), 1.0], *self._table().cells]
         files = [*self.query.files, *self.embeddings[self.rows].files]
         pictures = zip(thumbnails(files), rows, strict=True)
         return Rows(["", "path", "similarity"], [[picture, *row] for picture, row in pictures])

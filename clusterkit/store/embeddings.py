@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +100,7 @@ class Embeddings:
     Parameters
     ----------
     vectors : ndarray of shape (n, dimension), float32
-        One row per embedded image.
+        One row per embedded image; also a column of a data frame, with a vector in each cell.
     paths : sequence of str, optional
         The images, relative to ``root``; by default the row numbers.  Stored as a list.
     root : path, optional
@@ -121,8 +121,8 @@ class Embeddings:
     Raises
     ------
     InvalidInputError
-        If the vectors are not two-dimensional real numbers within the range of float32, or there is
-        not one path, digest and list of classes per vector.
+        If the vectors are not two-dimensional real numbers within the range of float32, are sparse
+        or masked, or there is not one path, digest and list of classes per vector.
 
     Examples
     --------
@@ -203,6 +203,10 @@ class Embeddings:
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         return iter(self.vectors)
+
+    def __contains__(self, path: object) -> bool:
+        """Return whether there is an image with this path in the space, or this file."""
+        return _is_path(path) and self.find(path) is not None
 
     def __getitem__(self, key: Any) -> Any:
         """Select images by a slice, row numbers, a boolean mask or paths.
@@ -412,6 +416,11 @@ def _as_float32(given: Any) -> NDArray[np.float32]:
     try:
         if np.iscomplexobj(given):
             raise TypeError("complex numbers")
+        if not isinstance(given, list | tuple):
+            given = np.asarray(given)
+            if given.ndim == 1 and given.dtype == np.object_:
+                # A column of a data frame, with a vector in each cell.
+                given = list(given)
         with np.errstate(over="raise"):
             return np.asarray(given, dtype=np.float32)
     except (FloatingPointError, OverflowError):
@@ -435,7 +444,7 @@ def _names(paths: Iterable[Any]) -> list[str]:
     return [str(name) for name in names]
 
 
-def _is_path(key: Any) -> bool:
+def _is_path(key: object) -> TypeGuard[str | os.PathLike[str]]:
     """Return whether the key is a path."""
     return isinstance(key, str | os.PathLike)
 

@@ -51,12 +51,20 @@ def is_number(value: Any) -> bool:
 
 def check_vectors(X: Any, name: str = "X") -> None:
     """Raise InvalidInputError if vectors are something else, such as a store or its path."""
+    if hasattr(X, "toarray"):
+        raise InvalidInputError(
+            f"{name} must not be a sparse matrix: make an array of it with its toarray(). "
+            f"Received: {type(X).__name__} of shape {X.shape}"
+        )
     is_array = hasattr(X, "__array__") or hasattr(X, "__len__")
     if not is_array or isinstance(X, str | bytes | os.PathLike):
         raise InvalidInputError(
             f"{name} must have shape (n, dimension), as the vectors have that "
             f"clusterkit.Store('.clusterkit').read() returns. Received: {X!r}"
         )
+    # NumPy would take the numbers below the mask.
+    if np.ma.is_masked(X):
+        raise InvalidInputError(f"{name} must have no masked numbers. Received: a masked array")
 
 
 def check_at_least(value: Any, minimum: int, name: str) -> int:

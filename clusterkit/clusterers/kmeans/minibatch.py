@@ -260,7 +260,9 @@ class MiniBatchKMeans(CentroidClusterer):
             check_fitted_space(self, X)
         if not isinstance(X, RowStream):
             check_vectors(X)
-            return ArrayStream(as_invalid_input(validate_data)(self, X, reset=reset))
+            rows = as_invalid_input(validate_data)(self, X, reset=reset)
+            # NumPy does not negate booleans; these have no copy.
+            return ArrayStream(rows.view(np.uint8) if rows.dtype == np.bool_ else rows)
         if reset and hasattr(self, "n_features_in_"):
             del self.n_features_in_
         return X
