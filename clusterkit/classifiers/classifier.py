@@ -259,7 +259,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         seed = draw_seed(self.random_state)
         X, y = _check_pair(X, y)
         if validation_data is not None:
-            validation_data = _check_pair(*validation_data)
+            validation_data = _check_validation(validation_data)
         self.task_ = Task.from_labels(y)
         self.classes_ = self.task_.classes
         self.fingerprint_ = self._embedder().fingerprint if self._is_transfer else None
@@ -329,12 +329,24 @@ class Classifier(ClassifierMixin, BaseEstimator):
         -------
         float
             In [0, 1].
+
+        Raises
+        ------
+        InvalidInputError
+            If there is no image, or the numbers of images, labels and weights differ.
         """
         check_is_fitted(self, "task_")
         X, y = _check_pair(X, y)
+        weights = None if sample_weight is None else np.asarray(sample_weight)
+        if not y or (weights is not None and weights.shape != (len(y),)):
+            raise InvalidInputError(
+                "a score needs at least one image, and one sample weight per image. "
+                f"Received: {len(y)} images"
+                f"{'' if weights is None else f', weights of shape {weights.shape}'}"
+            )
         pairs = zip(self.predict(X), y, strict=True)
         right = [self.task_.same(predicted, label) for predicted, label in pairs]
-        return float(np.average(right, weights=sample_weight))
+        return float(np.average(right, weights=weights))
 
     def save(self, path: str | Path, *, overwrite: bool = False, **notes: Any) -> Path:
         """Write the classifier to one ``.keras`` file.
@@ -593,6 +605,19 @@ def _check_pair(X: Any, y: Any) -> tuple[Any, list[Any]]:
         raise InvalidInputError(
             f"there must be one label per image. Received: {len(X)} images, {len(y)} labels"
         )
+    return X, y
+
+
+def _check_validation(given: Any) -> tuple[Any, list[Any]]:
+    """Return validation images and labels in their internal forms, at least one."""
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise InvalidInputError(
+            "validation_data must be two values, (X, y). Received: "
+            + (f"{len(given)} values" if isinstance(given, tuple | list) else repr(given))
+        )
+    X, y = _check_pair(*given)
+    if not y:
+        raise InvalidInputError("validation_data must have at least one image. Received: none")
     return X, y
 
 
