@@ -148,6 +148,13 @@ def test_missing_file(tmp_path):
         evaluate(None, tmp_path / "clusters.csv")
 
 
+@pytest.mark.parametrize("labels", [None, {"fox/a.jpg": "fox"}, ["fox"]])
+def test_columns_without_a_table_of_labels(write, labels):
+    table = write("clusters.csv", "path,cluster", "fox/a.jpg,0")
+    with pytest.raises(InvalidInputError, match=r"label_column must be .* \(--labels FILE"):
+        evaluate(labels, table, label_column="breed")
+
+
 def test_labels_from_folders():
     assert labels_from_folders(["fox/a.jpg", "/x/cat/b.jpg", "train/dog/c.jpg"]) == [
         "fox",

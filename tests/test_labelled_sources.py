@@ -19,6 +19,7 @@ from clusterkit.classifiers import Classifier
 from clusterkit.classifiers import train as training
 from clusterkit.classifiers.comparison.records import check_own, record_own
 from clusterkit.classifiers.evaluation import ClassificationReport
+from clusterkit.classifiers.predict import open_images
 from clusterkit.cli import main
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.clustering.promotion import promote
@@ -226,6 +227,9 @@ def test_options_of_another_kind_of_source_are_refused(source: str, tmp_path: Pa
         "pixels.csv": ["--label-column"],
         "idx": [],
     }
+    if source.endswith(".csv"):
+        with pytest.raises(InvalidInputError, match="--exclude cannot be used"):
+            open_images([tmp_path / source], exclude=["*_small.png"])
     for option in options.keys() - set(used[source]):
         with pytest.raises(InvalidInputError, match=f"{option} cannot be used: .*{source} is "):
             read_labelled(tmp_path / source, **options[option])
