@@ -20,6 +20,8 @@ from clusterkit.utils.paths import json_text, printable
 from clusterkit.utils.silence import silenced_stderr
 
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+# Modules whose warnings are messages of a command; click calls the commands.
+_OWN_MODULES = r"(clusterkit|click)\b"
 
 
 def say(*lines: object) -> None:
@@ -131,6 +133,10 @@ def quiet_libraries() -> Iterator[None]:
         warnings.showwarning = _show_warning
         # Pillow's warnings name no file; unreadable files are listed with their reason.
         warnings.filterwarnings("ignore", module="PIL")
+        if sys.warnoptions:
+            # PYTHONWARNINGS and -W are about libraries: what a command says about the input is
+            # neither hidden by them nor an error.
+            warnings.filterwarnings("default", category=UserWarning, module=_OWN_MODULES)
         if not is_quiet:
             yield
             return

@@ -240,8 +240,11 @@ def classifier(
     elif not fine_tune:
         reason = "a last layer alone is not trained by epochs"
         notice_unused(reason, "epochs", "learning_rate", "patience", "precision")
+    images = read_labelled(source, exclude=exclude, **columns)
+    if images.is_multilabel:
+        notice_unused("images with several labels get thresholds instead", "balance")
     report = train_classifier(
-        read_labelled(source, exclude=exclude, **columns),
+        images,
         outputs.files["output"],
         Classifier(
             network,
