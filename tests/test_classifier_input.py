@@ -150,7 +150,8 @@ def test_files_of_every_usual_form(tmp_path: Path) -> None:
     for file, pixels in zip(files, PICTURES, strict=True):
         Image.fromarray(pixels).save(file)
     names = [str(file) for file in files]
-    for X in (files, tuple(files), np.array(names), pd.Series(files, index=MIXED_INDEX)):
+    frame = pd.DataFrame({"path": names})
+    for X in (files, tuple(files), np.array(names), pd.Series(files, index=MIXED_INDEX), frame):
         assert [str(file) for file in as_images(X)] == names
     expected = Pixels().transform(files)
     for X in (ImageFolder(tmp_path), names, np.array(files), pd.Series(names)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -35,9 +36,10 @@ from clusterkit.networks.runtimes.keras import gpu_has_bfloat16, run_network
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
 from clusterkit.utils.arguments import as_plain, check_at_least, is_number
+from clusterkit.utils.memory import available_memory, format_gb
 from clusterkit.utils.parallel import default_batch_size
 from clusterkit.utils.seeds import draw_seed
-from clusterkit.utils.text import did_you_mean
+from clusterkit.utils.text import did_you_mean, plural
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.training.fitting import FitParameters, Part, TrainedNetwork
@@ -249,7 +251,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         InvalidInputError
-            If a parameter is out of range, or the labels do not fit.
+            If a parameter is out of range, the labels do not fit, or the pixels do not fit into
+            memory.
         ImageError
             If a file cannot be read as an image.
         WeightsError
@@ -471,6 +474,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         if isinstance(X, Embeddings):
             return self._check_space(X)
         if not self.takes_embeddings:
+            _check_memory(len(X), self.input_shape_)
             inputs = np.empty((len(X), *self.input_shape_), np.uint8)
             for rows, pixels in self._read_batches(X):
                 inputs[rows] = pixels
@@ -606,6 +610,18 @@ def _check_pair(X: Any, y: Any) -> tuple[Any, list[Any]]:
             f"there must be one label per image. Received: {len(X)} images, {len(y)} labels"
         )
     return X, y
+
+
+def _check_memory(n_images: int, shape: tuple[int, int, int]) -> None:
+    """Check that pixels fit into memory: otherwise the system may end the process."""
+    needed, free = n_images * math.prod(shape), available_memory()
+    if free is not None and needed > free:
+        raise InvalidInputError(
+            f"{plural(n_images, 'image')} of {shape[0]}x{shape[1]} pixels take "
+            f"{format_gb(needed)}, and {format_gb(free)} of memory are free: choose a smaller "
+            "image_size (--image-size), fewer images, or a last layer on embeddings, such as "
+            "network='xception' without fine_tune"
+        )
 
 
 def _check_validation(given: Any) -> tuple[Any, list[Any]]:

@@ -33,6 +33,7 @@ from clusterkit.cli.options import (
 )
 from clusterkit.cli.outputs import OutputFile, Outputs, outputs
 from clusterkit.cli.streams import notice, say, say_result
+from clusterkit.errors import ClusterkitError
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.train import ClassifierTraining
@@ -269,7 +270,14 @@ def classifier(
         store=store,
         overwrite=outputs.overwrite,
     )
-    written = [report.output, *plots.save_classifier_report(report, overwrite=True)]
+    try:
+        written = [report.output, *plots.save_classifier_report(report, overwrite=True)]
+    except (ClusterkitError, OSError) as error:
+        # The training was not for nothing: its figures are printed, and in the file.
+        outputs.show(report.to_dict(), lambda: say_result(report))
+        raise click.ClickException(
+            f"{error}. The report is not complete, but the classifier is: {report.output}"
+        ) from error
     document = report.to_dict() | {"report": written[-1].parent, "written": written}
     outputs.show(document, lambda: _print_classifier(report, written))
 
