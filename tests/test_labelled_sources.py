@@ -193,6 +193,8 @@ def test_the_labels_of_pixels_may_be_in_a_column_of_any_name(tmp_path: Path) -> 
     table = pd.DataFrame(np.arange(8).reshape(2, 4), columns=[f"pixel{i}" for i in range(4)])
     table["Digit"], table["target"] = ["a", "b"], [0, 1]
     table.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(InvalidInputError, match="and Digit: if it holds the labels, name it with"):
+        read_labelled(tmp_path / "t.csv")
     data = read_labelled(tmp_path / "t.csv", label_column="digit")
     assert data.labels == ["a", "b"]
     assert np.reshape(data.images, (2, 4)).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]

@@ -25,11 +25,26 @@ _IDX_OF_LABELS = "-labels-idx1-ubyte"
 
 
 def is_pixel_csv(path: Path, label_column: Sequence[str] = ()) -> bool:
-    """Return whether a CSV file has pixel columns, besides labels and the named columns."""
+    """Return whether a CSV file has pixel columns, besides labels and the named columns.
+
+    Raises
+    ------
+    InvalidInputError
+        If all columns but one are called pixel0, pixel1 and so on.
+    """
     header = sniff(path)[0]
     others = [name for name in header if not (_is_number_of_row(name) or _is_label(name))]
     pixels = [name.strip() for name in others if not _is_among(name, label_column)]
-    return len(pixels) > 2 and all(_PIXEL_COLUMN.fullmatch(name) for name in pixels)
+    if len(pixels) < 3:
+        return False
+    odd = [name for name in pixels if not _PIXEL_COLUMN.fullmatch(name)]
+    others = (name for name in pixels if name not in odd)
+    if len(odd) == 1 and all(name.lower().startswith("pixel") for name in others):
+        raise InvalidInputError(
+            f"{path} has the columns of a table of pixels, and {odd[0]}: if it holds the labels, "
+            "name it with --label-column, otherwise remove it"
+        )
+    return not odd
 
 
 def read_pixel_csv(
