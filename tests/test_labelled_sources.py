@@ -193,14 +193,23 @@ def test_the_labels_of_pixels_may_be_in_a_column_of_any_name(tmp_path: Path) -> 
     table = pd.DataFrame(np.arange(8).reshape(2, 4), columns=[f"pixel{i}" for i in range(4)])
     table["Digit"], table["target"] = ["a", "b"], [0, 1]
     table.to_csv(tmp_path / "t.csv", index=False)
-    with pytest.raises(InvalidInputError, match="and Digit: if it holds the labels, name it with"):
-        read_labelled(tmp_path / "t.csv")
     data = read_labelled(tmp_path / "t.csv", label_column="digit")
     assert data.labels == ["a", "b"]
     assert np.reshape(data.images, (2, 4)).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    table.drop(columns="target").to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(InvalidInputError, match="and Digit: if it holds the labels, name it with"):
+        read_labelled(tmp_path / "t.csv")
     table.drop(columns="Digit").to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(InvalidInputError, match=r"must be a column of .*t.csv. Received: digit"):
         read_labelled(tmp_path / "t.csv", label_column="digit")
+
+
+def test_pixels_beside_files_and_labels_are_no_pixel_table(tmp_path: Path) -> None:
+    paint(tmp_path / "a.png", tmp_path / "b.png")
+    lines = ["label,filename,pixel0,pixel1,pixel2", "x,a.png,0,1,2", "y,b.png,3,4,5"]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    data = read_labelled(tmp_path / "t.csv")
+    assert (data.names, data.labels) == (["a.png", "b.png"], ["x", "y"])
 
 
 def test_a_pixel_table_that_excel_wrote_with_its_delimiter(tmp_path: Path) -> None:

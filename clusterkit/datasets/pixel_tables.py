@@ -30,16 +30,16 @@ def is_pixel_csv(path: Path, label_column: Sequence[str] = ()) -> bool:
     Raises
     ------
     InvalidInputError
-        If all columns but one are called pixel0, pixel1 and so on.
+        If all columns but one are called pixel0, pixel1 and so on, and none is that of labels.
     """
     header = sniff(path)[0]
-    others = [name for name in header if not (_is_number_of_row(name) or _is_label(name))]
-    pixels = [name.strip() for name in others if not _is_among(name, label_column)]
+    labels = [name for name in header if _is_label(name) or _is_among(name, label_column)]
+    pixels = [name.strip() for name in header if not (name in labels or _is_number_of_row(name))]
     if len(pixels) < 3:
         return False
     odd = [name for name in pixels if not _PIXEL_COLUMN.fullmatch(name)]
-    others = (name for name in pixels if name not in odd)
-    if len(odd) == 1 and all(name.lower().startswith("pixel") for name in others):
+    called_pixel = [name for name in pixels if name.lower().startswith("pixel")]
+    if not labels and len(odd) == 1 and len(called_pixel) == len(pixels) - 1:
         raise InvalidInputError(
             f"{path} has the columns of a table of pixels, and {odd[0]}: if it holds the labels, "
             "name it with --label-column, otherwise remove it"
