@@ -1,6 +1,7 @@
 """``clusterkit train``."""
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -270,14 +271,7 @@ def classifier(
         store=store,
         overwrite=outputs.overwrite,
     )
-    try:
-        written = [report.output, *plots.save_classifier_report(report, overwrite=True)]
-    except (ClusterkitError, OSError) as error:
-        # The training was not for nothing: its figures are printed, and in the file.
-        outputs.show(report.to_dict(), lambda: say_result(report))
-        raise click.ClickException(
-            f"{error}. The report is not complete, but the classifier is: {report.output}"
-        ) from error
+    written = [report.output, *_save_report(plots.save_classifier_report, report, outputs)]
     document = report.to_dict() | {"report": written[-1].parent, "written": written}
     outputs.show(document, lambda: _print_classifier(report, written))
 
@@ -293,6 +287,19 @@ def _print_autoencoder(
         f"{report.output}, {', '.join(map(str, pictures))}",
         f"Next: {shlex.join(['clusterkit', 'embed', *folders, '-e', str(report.output)])}",
     )
+
+
+def _save_report(
+    save: Callable[..., list[Path]], report: "ClassifierTraining", outputs: Outputs
+) -> list[Path]:
+    """Write a report; if that fails, its figures are printed: the training was not for nothing."""
+    try:
+        return save(report, overwrite=True)
+    except (ClusterkitError, OSError) as error:
+        outputs.show(report.to_dict(), lambda: say_result(report))
+        raise click.ClickException(
+            f"{error}. The report is not complete, but the classifier is: {report.output}"
+        ) from error
 
 
 def _print_classifier(report: "ClassifierTraining", written: list[Path]) -> None:
