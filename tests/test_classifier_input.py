@@ -1,5 +1,6 @@
 """Forms of X and y that classifiers take: the right result, or one clear message."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,13 @@ def test_labels_of_every_usual_form(y: Any, expected: list[Any]) -> None:
         (np.array([[0.2, 0.8], [0.6, 0.4]]), "columns of y must be 0 or 1"),
         (np.array([[2, 3], [4, 5]]), "columns of y must be 0 or 1"),
         (pd.DataFrame({"path": ["a.png"], "label": [1]}), "columns of y must be 0 or 1"),
+        ([date(2020, 1, 1), date(2020, 1, 2)], r"dates, as text. Received: datetime.date\(2020"),
+        (np.array(["2020-01-01"], "datetime64[ns]"), "dates, as text. Received: .*2020-01-01"),
+        (pd.Series(pd.to_datetime(["2020-01-01"])), "dates, as text. Received: .*2020-01-01"),
+        ([("cat", date(2020, 1, 1))], "dates, as text"),
+        ([Path("cat"), Path("dog")], r"names or numbers.*Received: .*Path\('cat'\)"),
+        ([1.0, np.inf], "names or numbers.*Received: inf for image 1"),
+        ([1j, 2j], "names or numbers.*Received: 1j"),
         (np.zeros((2, 3, 4)), r"Received: \(2, 3, 4\)"),
         (np.zeros((2, 0)), r"Received: \(2, 0\)"),
     ],
@@ -142,7 +150,8 @@ def test_files_of_every_usual_form(tmp_path: Path) -> None:
     for file, pixels in zip(files, PICTURES, strict=True):
         Image.fromarray(pixels).save(file)
     names = [str(file) for file in files]
-    for X in (files, tuple(files), np.array(names), pd.Series(files, index=MIXED_INDEX)):
+    frame = pd.DataFrame({"path": names})
+    for X in (files, tuple(files), np.array(names), pd.Series(files, index=MIXED_INDEX), frame):
         assert [str(file) for file in as_images(X)] == names
     expected = Pixels().transform(files)
     for X in (ImageFolder(tmp_path), names, np.array(files), pd.Series(names)):
@@ -192,6 +201,16 @@ def test_a_classifier_takes_what_its_functions_take() -> None:
         with pytest.raises(InvalidInputError, match=r"give one as X\[None\]"):
             use(X[0])
     assert clf.predict(X[:1])[0] == clf.predict([X[0]])[0]
+    for X_wrong, y_wrong, wrong in ((X[:0], [], None), (X_test, y_test, weights[1:])):
+        with pytest.raises(InvalidInputError, match="one sample weight per image"):
+            clf.score(X_wrong, y_wrong, sample_weight=wrong)
+    for given, message in (
+        ((X[:0], []), "at least one image. Received: none"),
+        ((X_test, y_test, weights), r"two values, \(X, y\). Received: 3 values"),
+        (X_test, r"two values, \(X, y\)"),
+    ):
+        with pytest.raises(InvalidInputError, match=f"validation_data must .*{message}"):
+            clf.fit(X, y, validation_data=given)
     with pytest.raises(InvalidInputError, match="24 images, 23 labels"):
         clf.fit(X, y[1:])
     with pytest.raises(InvalidInputError, match=r"from 0 to 255.* Received: float64"):

@@ -390,6 +390,34 @@ def test_the_command_measures_on_images_it_never_saw(
     assert "exists" in again.output
 
 
+@pytest.mark.usefixtures("untrained")
+def test_a_report_that_cannot_be_written_loses_no_training(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise InvalidInputError("cannot write clf-report/curves.png: No space left on device")
+
+    monkeypatch.setattr("clusterkit.plots.save_classifier_report", fail)
+    output = tmp_path / "clf.keras"
+    command = f"train classifier {folder} --network nn --epochs 1 -o {output}"
+    result = run(f"{command} --json")
+    assert result.exit_code == 1
+    assert result.stderr.endswith(f"but the classifier is: {output}\n")
+    assert "Error: cannot write clf-report/curves.png: No space left" in result.stderr
+    assert json.loads(result.stdout)["test"]["n"] > 0
+    result = run(f"{command} --overwrite")
+    assert (result.exit_code, "accuracy: " in result.stdout) == (1, True)
+    assert len(Classifier.load(output).classes_) == 3
+
+
+def test_pixels_that_do_not_fit_into_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clusterkit.classifiers.classifier.available_memory", lambda: 2 * 10**9)
+    files = ImageFolder(folder, exclude="broken.png").files[:3]
+    message = r"3 images of 40000x40000 pixels take 14.4 GB, and 2.0 GB .*--image-size"
+    with pytest.raises(InvalidInputError, match=message):
+        Classifier("nn", image_size=40_000).fit(files, ["a", "b", "a"])
+
+
 def test_an_unknown_network_on_the_command_line(folder: Path, tmp_path: Path) -> None:
     result = run(f"train classifier {folder} --network cnn9 -o {tmp_path / 'clf.keras'}")
     assert result.exit_code == 1

@@ -450,13 +450,23 @@ def test_an_earlier_table_of_another_space_is_warned_of(project: Path) -> None:
             "train classifier photos --epochs 3 --patience 2 -o x",
             "--epochs, --patience, since a last",
         ),
+        ("cluster -k 2 --of c.csv --strict", "--strict, since no files are sorted without --into"),
+        ("cluster -k 2 --show random --file-names", "--show, --file-names, since no picture is"),
+        ("cluster -k 2 --of c.csv --sheet s.png", "--of, since --only-cluster is not given"),
+        ("elbow --of c.csv", "--of, since --only-cluster is not given"),
+        ("label-errors none --network nn --weights w.h5", "--weights, since nn is trained"),
         ("compare none --network nn --weights w.h5", "--weights, since all of the networks"),
         ("compare none --network xception --image-size 9", "--image-size, since none of the"),
+        ("train classifier two.csv --network nn --balance weights -o x", "--balance, since images"),
+        ("compare two.csv --network nn --balance weights", "--balance, since images with several"),
     ],
 )
 def test_options_that_are_given_for_nothing_are_named(
     project: Path, arguments: str, said: str
 ) -> None:
+    for name in "ab":
+        Image.new("RGB", (8, 8)).save(project / f"{name}.png")
+    (project / "two.csv").write_text("file,label\na.png,cat|dog\nb.png,cat\n")
     assert f"Not used: {said}" in run(*arguments.split()).stderr
     without = run("embed", "photos", "-e", "pixels", "-s", "other")
     assert "Not used" not in without.stderr

@@ -380,6 +380,8 @@ def test_on_the_command_line(table: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert document["sizes"] == {"0": 9, "1": 10, "2": 10, "3": 10, "9": 1}
     for words in (["--name", "tiger"], ["--move", "05.png"], ["--name", "1=a", "--name", "1=b"]):
         assert runner.invoke(main, ["label", "clusters.csv", *words]).exit_code == 2
+    done = runner.invoke(main, ["label", "clusters.csv", "--pin", "1"])
+    assert "10 images, named and pinned  my tigers" in done.stdout
     named = runner.invoke(main, ["label", "clusters.csv", "--unpin", "1"])
     assert "kept by its name 'my tigers'" in named.output
     assert runner.invoke(main, ["label", "clusters.csv", "--unpin", "9"]).exit_code == 0

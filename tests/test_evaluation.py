@@ -148,6 +148,13 @@ def test_missing_file(tmp_path):
         evaluate(None, tmp_path / "clusters.csv")
 
 
+@pytest.mark.parametrize("labels", [None, {"fox/a.jpg": "fox"}, ["fox"]])
+def test_columns_without_a_table_of_labels(write, labels):
+    table = write("clusters.csv", "path,cluster", "fox/a.jpg,0")
+    with pytest.raises(InvalidInputError, match=r"label_column must be .* \(--labels FILE"):
+        evaluate(labels, table, label_column="breed")
+
+
 def test_labels_from_folders():
     assert labels_from_folders(["fox/a.jpg", "/x/cat/b.jpg", "train/dog/c.jpg"]) == [
         "fox",
@@ -229,7 +236,7 @@ def test_a_clustering_is_compared_with_labels_of_any_kind(write, tmp_path):
         ("labels.csv", [0, 1], {}, "clusters without paths"),
         (7, [0, 1], {}, "labels must be one per image. Received: 7"),
         (["a", "b"], 7, {}, "clusters must be one per image. Received: 7"),
-        (["a", "b"], [0, 1], {"label_column": "x"}, "of a table of labels. Received: list"),
+        (["a", "b"], [0, 1], {"label_column": "x"}, r"of a table of labels.*\['a', 'b'\]"),
     ],
 )
 def test_what_cannot_be_compared_is_said(labels, clusters, options, words):

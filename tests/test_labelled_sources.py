@@ -19,6 +19,7 @@ from clusterkit.classifiers import Classifier
 from clusterkit.classifiers import train as training
 from clusterkit.classifiers.comparison.records import check_own, record_own
 from clusterkit.classifiers.evaluation import ClassificationReport
+from clusterkit.classifiers.predict import open_images
 from clusterkit.cli import main
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.clustering.promotion import promote
@@ -186,6 +187,63 @@ def test_pixel_columns_in_another_order(names: list[str], found: list[str], tmp_
     assert ["in the order of their numbers" in str(one.message) for one in said] == [True] * (
         names != found
     )
+
+
+def test_the_labels_of_pixels_may_be_in_a_column_of_any_name(tmp_path: Path) -> None:
+    table = pd.DataFrame(np.arange(8).reshape(2, 4), columns=[f"pixel{i}" for i in range(4)])
+    table["Digit"], table["target"] = ["a", "b"], [0, 1]
+    table.to_csv(tmp_path / "t.csv", index=False)
+    data = read_labelled(tmp_path / "t.csv", label_column="digit")
+    assert data.labels == ["a", "b"]
+    assert np.reshape(data.images, (2, 4)).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    table.drop(columns="target").to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(InvalidInputError, match="and Digit: if it holds the labels, name it with"):
+        read_labelled(tmp_path / "t.csv")
+    table.drop(columns="Digit").to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(InvalidInputError, match=r"must be a column of .*t.csv. Received: digit"):
+        read_labelled(tmp_path / "t.csv", label_column="digit")
+
+
+def test_pixels_beside_files_and_labels_are_no_pixel_table(tmp_path: Path) -> None:
+    paint(tmp_path / "a.png", tmp_path / "b.png")
+    lines = ["label,filename,pixel0,pixel1,pixel2", "x,a.png,0,1,2", "y,b.png,3,4,5"]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    data = read_labelled(tmp_path / "t.csv")
+    assert (data.names, data.labels) == (["a.png", "b.png"], ["x", "y"])
+
+
+def test_a_pixel_table_that_excel_wrote_with_its_delimiter(tmp_path: Path) -> None:
+    lines = ["sep=;", "label;pixel0;pixel1;pixel2;pixel3", "a;0;1;2;3", "b;4;5;6;7"]
+    (tmp_path / "t.csv").write_text("\r\n".join(lines), encoding="utf-8-sig")
+    data = read_labelled(tmp_path / "t.csv")
+    assert (data.labels, np.ravel(data.images).tolist()) == (["a", "b"], list(range(8)))
+
+
+@pytest.mark.parametrize("source", ["folder", "t.csv", "pixels.csv", "idx"])
+def test_options_of_another_kind_of_source_are_refused(source: str, tmp_path: Path) -> None:
+    paint(*(tmp_path / "folder" / name / f"{i}.png" for name in "ab" for i in range(3)))
+    (tmp_path / "t.csv").write_text("filename,label\nfolder/a/0.png,a\nfolder/b/0.png,b\n")
+    (tmp_path / "pixels.csv").write_text("label,pixel0,pixel1,pixel2,pixel3\na,0,1,2,3\n")
+    (tmp_path / "idx").mkdir()
+    (tmp_path / "idx" / "train-images-idx3-ubyte").touch()
+    options: dict[str, dict[str, Any]] = {
+        "--exclude": {"exclude": ["*_small.png"]},
+        "--label-column": {"label_column": ("breed",)},
+        "--path-column": {"path_column": "file"},
+        "--label-separator": {"label_separator": ";"},
+    }
+    used = {
+        "folder": ["--exclude"],
+        "t.csv": ["--label-column", "--path-column", "--label-separator"],
+        "pixels.csv": ["--label-column"],
+        "idx": [],
+    }
+    if source.endswith(".csv"):
+        with pytest.raises(InvalidInputError, match="--exclude cannot be used"):
+            open_images([tmp_path / source], exclude=["*_small.png"])
+    for option in options.keys() - set(used[source]):
+        with pytest.raises(InvalidInputError, match=f"{option} cannot be used: .*{source} is "):
+            read_labelled(tmp_path / source, **options[option])
 
 
 NOISY: dict[str, list[Any]] = {

@@ -150,6 +150,24 @@ def test_ctrl_c_ends_with_130_and_one_line(
     assert reset == [(signal.SIGINT, signal.SIG_DFL)]
 
 
+@pytest.mark.parametrize("filters", ["ignore", "error"])
+def test_what_a_command_says_is_no_warning_of_a_library(tmp_path: Path, filters: str) -> None:
+    (tmp_path / "clusters.csv").write_text("path,cluster\na.png,0\nb.png,1\n")
+    (tmp_path / "labels.csv").write_text("file;label\na.png;cat\nb.png;dog\n")
+    arguments = ["evaluate", "clusters.csv", "--labels", "labels.csv"]
+    done = run(tmp_path, *arguments, PYTHONWARNINGS=filters)
+    assert done.returncode == 0
+    assert b"labels.csv is read with semicolons" in done.stderr
+    for name in "abc":
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "t.csv").write_text("file,label\na.png,cat\nb.png,dog\nc.png,\n")
+    done = run(tmp_path, "label-errors", "t.csv", "--network", "nn", PYTHONWARNINGS=filters)
+    assert done.returncode == 1
+    said = done.stderr.decode().splitlines()
+    assert said[0] == "Warning: left out 1 files without a label in t.csv"
+    assert said[1].startswith("Error: each class needs")
+
+
 def test_ctrl_c_while_the_program_starts_prints_no_traceback() -> None:
     program = """
 import os, signal, sys

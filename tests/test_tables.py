@@ -83,6 +83,11 @@ def test_names_with_a_comma_and_cells_that_may_be_either(tmp_path: Path) -> None
         read(file)
     assert read(file, label_separator="none") == places
     assert read(file, label_separator=",")[0] == ("Paris", "France")
+    decimals = ["1,0", "2,0", "0,0", "1,0"]
+    pd.DataFrame({"filename": NAMES, "label": decimals}).to_csv(file, index=False)
+    with pytest.raises(InvalidInputError, match="'1,0' may be one name or several"):
+        read(file)
+    assert read(file, label_separator="none") == decimals
     mixed = ["cat; dog", "cat, fox", "cat", "dog"]
     pd.DataFrame({"filename": NAMES, "label": mixed}).to_csv(file, index=False)
     with pytest.raises(InvalidInputError, match="with , or ; between"):

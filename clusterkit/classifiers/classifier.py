@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -39,8 +40,9 @@ from clusterkit.networks.runtimes.keras import gpu_has_bfloat16, run_network
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
 from clusterkit.utils.arguments import as_plain, check_at_least, draw_seed, is_number
+from clusterkit.utils.memory import available_memory, format_gb
 from clusterkit.utils.parallel import default_batch_size
-from clusterkit.utils.text import did_you_mean
+from clusterkit.utils.text import did_you_mean, plural
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.training.fitting import FitParameters, Part, TrainedNetwork
@@ -252,7 +254,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         InvalidInputError
-            If a parameter is out of range, or the labels do not fit.
+            If a parameter is out of range, the labels do not fit, or the pixels do not fit into
+            memory.
         ImageError
             If a file cannot be read as an image.
         WeightsError
@@ -262,7 +265,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         seed = draw_seed(self.random_state)
         X, y = _check_pair(X, y)
         if validation_data is not None:
-            validation_data = _check_pair(*validation_data)
+            validation_data = _check_validation(validation_data)
         self.task_ = Task.from_labels(y)
         self.classes_ = self.task_.classes
         self.fingerprint_ = self._embedder().fingerprint if self._is_transfer else None
@@ -332,12 +335,24 @@ class Classifier(ClassifierMixin, BaseEstimator):
         -------
         float
             In [0, 1].
+
+        Raises
+        ------
+        InvalidInputError
+            If there is no image, or the numbers of images, labels and weights differ.
         """
         check_is_fitted(self, "task_")
         X, y = _check_pair(X, y)
+        weights = None if sample_weight is None else np.asarray(sample_weight)
+        if not y or (weights is not None and weights.shape != (len(y),)):
+            raise InvalidInputError(
+                "a score needs at least one image, and one sample weight per image. "
+                f"Received: {len(y)} images"
+                f"{'' if weights is None else f', weights of shape {weights.shape}'}"
+            )
         pairs = zip(self.predict(X), y, strict=True)
         right = [self.task_.same(predicted, label) for predicted, label in pairs]
-        return float(np.average(right, weights=sample_weight))
+        return float(np.average(right, weights=weights))
 
     def save(self, path: str | Path, *, overwrite: bool = False, **notes: Any) -> Path:
         """Write the classifier to one ``.keras`` file.
@@ -460,6 +475,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         if isinstance(X, Embeddings):
             return self._check_space(X)
         if not self.takes_embeddings:
+            _check_memory(len(X), self.input_shape_)
             inputs = np.empty((len(X), *self.input_shape_), np.uint8)
             for rows, pixels in self._read_batches(X):
                 inputs[rows] = pixels
@@ -591,6 +607,31 @@ def _check_pair(X: Any, y: Any) -> tuple[Any, list[Any]]:
         raise InvalidInputError(
             f"there must be one label per image. Received: {len(X)} images, {len(y)} labels"
         )
+    return X, y
+
+
+def _check_memory(n_images: int, shape: tuple[int, int, int]) -> None:
+    """Check that pixels fit into memory: otherwise the system may end the process."""
+    needed, free = n_images * math.prod(shape), available_memory()
+    if free is not None and needed > free:
+        raise InvalidInputError(
+            f"{plural(n_images, 'image')} of {shape[0]}x{shape[1]} pixels take "
+            f"{format_gb(needed)}, and {format_gb(free)} of memory are free: choose a smaller "
+            "image_size (--image-size), fewer images, or a last layer on embeddings, such as "
+            "network='xception' without fine_tune"
+        )
+
+
+def _check_validation(given: Any) -> tuple[Any, list[Any]]:
+    """Return validation images and labels in their internal forms, at least one."""
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise InvalidInputError(
+            "validation_data must be two values, (X, y). Received: "
+            + (f"{len(given)} values" if isinstance(given, tuple | list) else repr(given))
+        )
+    X, y = _check_pair(*given)
+    if not y:
+        raise InvalidInputError("validation_data must have at least one image. Received: none")
     return X, y
 
 

@@ -169,7 +169,7 @@ def open_images(
         For :func:`classify`.
     """
     if len(sources) == 1 and str(sources[0]).lower().endswith(".csv"):
-        return read_labelled(sources[0])
+        return read_labelled(sources[0], exclude=exclude)
     return ImageFolder(sources, exclude=exclude)
 
 

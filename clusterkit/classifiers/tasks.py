@@ -1,6 +1,7 @@
 """The task of a classifier, which follows from the labels."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+import math
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,7 +193,11 @@ def as_labels(y: Any) -> list[Any]:
         array = np.asarray(labels)
         if array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
-        labels = array.tolist() if array.ndim < 2 else _from_columns(array, columns)
+        if array.ndim == 1 and array.dtype.kind in "mM":
+            # As plain values, dates in nanoseconds would be numbers.
+            labels = list(array)
+        else:
+            labels = array.tolist() if array.ndim < 2 else _from_columns(array, columns)
     if not isinstance(labels, list):
         raise InvalidInputError(f"y must hold a label for each image. Received: {labels!r}")
     if any(isinstance(label, _COLLECTIONS) for label in labels):
@@ -243,20 +248,20 @@ def _from_columns(array: NDArray[Any], columns: list[Any] | None) -> list[Any]:
 
 def _plain_label(label: Any, row: int) -> Any:
     """Return one name or number as a plain Python value."""
-    value = (
-        label.item() if isinstance(label, np.generic | np.ndarray) and label.size == 1 else label
-    )
+    is_single = isinstance(label, np.generic | np.ndarray) and label.size == 1
+    value = label.item() if is_single and label.dtype.kind not in "mM" else label
     # An empty string may be the name of a class.
     if not isinstance(value, str) and is_missing(value):
         raise InvalidInputError(
             f"y must have a label for each image: leave out those without. "
             f"Received: {label!r} for image {row}"
         )
-    if isinstance(value, str) or (isinstance(value, Hashable) and not isinstance(value, Iterable)):
+    # What a model file can hold.
+    if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise InvalidInputError(
-        "labels must be names or numbers, or lists, tuples or sets of them. "
-        f"Received: {label!r} for image {row}"
+        "labels must be names or numbers, or lists, tuples or sets of them; write others, such as "
+        f"dates, as text. Received: {label!r} for image {row}"
     )
 
 

@@ -37,6 +37,8 @@ INTERRUPTED = 130
 _ALLOCATIONS = 200_000
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+# Modules whose warnings are messages of a command; click calls the commands.
+_OWN_MODULES = r"(clusterkit|click)\b"
 # Each command is one line here and one module, which is imported on use.
 COMMANDS = {
     "check": "clusterkit.cli.check:check",
@@ -233,6 +235,10 @@ def quiet_libraries() -> Iterator[None]:
         warnings.showwarning = _show_warning
         # Pillow's warnings name no file; unreadable files are listed with their reason.
         warnings.filterwarnings("ignore", module="PIL")
+        if sys.warnoptions:
+            # PYTHONWARNINGS and -W are about libraries: what a command says about the input is
+            # neither hidden by them nor an error.
+            warnings.filterwarnings("default", category=UserWarning, module=_OWN_MODULES)
         if not is_quiet:
             yield
             return

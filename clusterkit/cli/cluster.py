@@ -8,6 +8,7 @@ import click
 from clusterkit.cli.options import (
     engine_options,
     notice_names,
+    notice_unused,
     open_vectors,
     seed_option,
     selection_options,
@@ -213,6 +214,12 @@ def cluster(
         raise click.UsageError(f"--refine starts from k-means: leave out -a {algorithm}")
     if only_cluster and outputs.files["output"] == of:
         raise click.UsageError(f"{of} is the table that --only-cluster refers to: give another -o")
+    if into is None:
+        notice_unused("no files are sorted without --into", "strict")
+    if outputs.files["sheet"] is None:
+        notice_unused("no picture is drawn without --sheet", "per_cluster", "show", "file_names")
+    if not only_cluster:
+        notice_unused("--only-cluster is not given", "of")
     check_confounders(without)
     can_stream = algorithm in _STREAMED and not without
     if stream and not can_stream:

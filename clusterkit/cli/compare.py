@@ -105,14 +105,17 @@ def compare(
         reason = "none of the networks is trained from scratch"
         notice_unused(reason, "image_size", "augmentation", "epochs", "patience")
     folder = outputs.files["output"]
+    images = read_labelled(
+        source,
+        exclude=exclude,
+        label_column=label_column,
+        path_column=path_column,
+        label_separator=label_separator,
+    )
+    if images.is_multilabel:
+        notice_unused("images with several labels get thresholds instead", "balance")
     found = compare_networks(
-        read_labelled(
-            source,
-            exclude=exclude,
-            label_column=label_column,
-            path_column=path_column,
-            label_separator=label_separator,
-        ),
+        images,
         networks,
         folder,
         test_split=test_split,

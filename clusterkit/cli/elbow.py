@@ -6,6 +6,7 @@ import click
 
 from clusterkit.cli.options import (
     notice_names,
+    notice_unused,
     open_vectors,
     sample_option,
     seed_option,
@@ -79,6 +80,8 @@ def elbow(
         raise click.UsageError(f"--k-min must be at most --k-max. Received: {k_min} and {k_max}")
     if indices and outputs.files["output"] is None:
         raise click.UsageError("--indices are panels of the picture: give -o FILE, too")
+    if not only_cluster:
+        notice_unused("--only-cluster is not given", "of")
     embeddings = open_vectors(store, extractor, of if only_cluster else None, stream=stream)
     found = find_levels(
         select(embeddings, only=only, clusters=only_cluster, of=of),

@@ -1,6 +1,7 @@
 """``clusterkit train``."""
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from clusterkit.cli.options import (
     weights_option,
 )
 from clusterkit.cli.outputs import LocalPath, OutputFile, Outputs, notice, outputs, say, say_result
+from clusterkit.errors import ClusterkitError
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.train import ClassifierTraining
@@ -238,8 +240,11 @@ def classifier(
     elif not fine_tune:
         reason = "a last layer alone is not trained by epochs"
         notice_unused(reason, "epochs", "learning_rate", "patience", "precision")
+    images = read_labelled(source, exclude=exclude, **columns)
+    if images.is_multilabel:
+        notice_unused("images with several labels get thresholds instead", "balance")
     report = train_classifier(
-        read_labelled(source, exclude=exclude, **columns),
+        images,
         outputs.files["output"],
         Classifier(
             network,
@@ -264,7 +269,7 @@ def classifier(
         store=store,
         overwrite=outputs.overwrite,
     )
-    written = [report.output, *plots.save_classifier_report(report, overwrite=True)]
+    written = [report.output, *_save_report(plots.save_classifier_report, report, outputs)]
     document = report.to_dict() | {"report": written[-1].parent, "written": written}
     outputs.show(document, lambda: _print_classifier(report, written))
 
@@ -280,6 +285,19 @@ def _print_autoencoder(
         f"{report.output}, {', '.join(map(str, pictures))}",
         f"Next: {shlex.join(['clusterkit', 'embed', *folders, '-e', str(report.output)])}",
     )
+
+
+def _save_report(
+    save: Callable[..., list[Path]], report: "ClassifierTraining", outputs: Outputs
+) -> list[Path]:
+    """Write a report; if that fails, its figures are printed: the training was not for nothing."""
+    try:
+        return save(report, overwrite=True)
+    except (ClusterkitError, OSError) as error:
+        outputs.show(report.to_dict(), lambda: say_result(report))
+        raise click.ClickException(
+            f"{error}. The report is not complete, but the classifier is: {report.output}"
+        ) from error
 
 
 def _print_classifier(report: "ClassifierTraining", written: list[Path]) -> None:

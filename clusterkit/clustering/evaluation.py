@@ -90,8 +90,10 @@ def evaluate(
     }
     is_table = isinstance(labels, str | os.PathLike)
     if not is_table and any(columns.values()):
+        given_names = ", ".join(name for name, value in columns.items() if value)
         raise InvalidInputError(
-            f"columns are those of a table of labels. Received: {type(labels).__name__}"
+            f"{given_names} must be of a table of labels: name the table, too (--labels FILE on "
+            f"the command line). Received: labels={labels!r:.60}"
         )
     if not (labels is None or is_table or isinstance(labels, Mapping)):
         return replace(measure_agreement(_listed(labels, "labels"), given), names=names)

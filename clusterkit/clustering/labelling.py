@@ -66,7 +66,8 @@ class Labelling(Result):
         if decisions.not_copies:
             lines.append(f"{plural(len(decisions.not_copies), 'pair')} of images are not copies")
         for number in sorted(decisions.fixed):
-            why = "named" if decisions.names.get(number) else "pinned"
+            is_named, is_pinned = bool(decisions.names.get(number)), number in decisions.pinned
+            why = " and ".join(["named"] * is_named + ["pinned"] * is_pinned)
             size = plural(self.sizes.get(number, 0), "image")
             line = f"{number:>7}  {size}, {why}  {self.names.get(number, '')}"
             lines.append(line.rstrip())

@@ -41,6 +41,7 @@ _TRUE = frozenset({"1", "1.0", "true", "yes", "t", "y"})
 _FALSE = frozenset({"0", "0.0", "false", "no", "f", "n", "-1", "-1.0"})
 _LIST = re.compile(r"\s*[\[({](.*)[\])}]\s*", re.DOTALL)
 _QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
+_DECIMAL = re.compile(r"[+-]?\d+(,\d+)?")
 _SUFFIX = re.compile(r"\.[a-z][a-z0-9]{1,4}")
 
 
@@ -240,8 +241,10 @@ def _find_separator(values: Sequence[str], source: str | Path, remarks: list[str
         remarks.append(f"with {signs[0]} as a part of names such as {example!r}")
         return "none"
     places = [set(column) for column in zip(*pieces, strict=False)]
+    # As in "2,5" of a spreadsheet with decimal commas.
+    is_decimal = all(_DECIMAL.fullmatch(value) for value in values)
     is_even = len({len(found) for found in pieces}) == 1
-    if is_even and sum(map(len, places)) == len(set().union(*places)):
+    if is_decimal or (is_even and sum(map(len, places)) == len(set().union(*places))):
         # As in "Paris, France": each position has its own words.
         raise InvalidInputError(
             f"{source}: labels such as {example!r} may be one name or several. {remedy}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -140,7 +140,8 @@ def read_labelled(
         Patterns of files to exclude from a folder; see
         :class:`~clusterkit.images.folder.ImageFolder`.
     label_column, path_column, label_separator
-        Columns of a table, see :func:`clusterkit.datasets.label_tables.read_label_table`.
+        Columns of a table of files, see :func:`clusterkit.datasets.label_tables.read_label_table`;
+        a table of pixels has only ``label_column``.
 
     Returns
     -------
@@ -152,7 +153,8 @@ def read_labelled(
     NotFoundError
         If the source or a file in the table does not exist.
     InvalidInputError
-        If the source is none of these, is ambiguous, or is not suitable for training.
+        If the source is none of these, is ambiguous, or is not suitable for training, or an option
+        is for another kind of source.
 
     Warns
     -----
@@ -168,23 +170,43 @@ def read_labelled(
         )
     if not source.exists():
         raise NotFoundError(f"no such file or folder: {source}")
+    columns = {
+        "--label-column": label_column,
+        "--path-column": path_column,
+        "--label-separator": label_separator,
+    }
     if source.is_file() and source.suffix.lower() in TABLE_SUFFIXES:
-        if is_pixel_csv(source):
-            return _from_pixel_csv(source)
+        named = as_list(label_column or ())
+        if is_pixel_csv(source, named):
+            del columns["--label-column"]
+            _refuse(columns | {"--exclude": exclude}, source, "a table of pixels")
+            return _from_pixel_csv(source, named)
+        _refuse({"--exclude": exclude}, source, "a table: remove its lines instead")
         return _from_label_csv(
             source,
             label_column=label_column,
             path_column=path_column,
             label_separator=label_separator,
         )
+    _refuse(columns, source, "no table of files and labels")
     if source.is_file() and IDX_IMAGES in source.name:
+        _refuse({"--exclude": exclude}, source, "no folder of images")
         return _from_idx([source])
     if not source.is_dir():
         raise InvalidInputError(
             f"labelled images must be a folder, a .csv file or idx files. Received: {source}"
         )
     idx_files = sorted(source.glob(f"*{IDX_IMAGES}*"))
-    return _from_idx(idx_files) if idx_files else _from_folder(source, as_list(exclude))
+    if idx_files:
+        _refuse({"--exclude": exclude}, source, "a folder of idx files")
+        return _from_idx(idx_files)
+    return _from_folder(source, as_list(exclude))
+
+
+def _refuse(options: Mapping[str, Any], source: Path, what: str) -> None:
+    """Raise an error for options that would have no effect, since the source is another kind."""
+    if given := [name for name, value in options.items() if value]:
+        raise InvalidInputError(f"{' and '.join(given)} cannot be used: {source} is {what}")
 
 
 def _from_folder(folder: Path, exclude: list[str]) -> LabelledImages:
@@ -382,9 +404,9 @@ def _leave_out_sorted(paths: Sequence[str], folder: Path) -> list[str]:
     ]
 
 
-def _from_pixel_csv(table: Path) -> LabelledImages:
+def _from_pixel_csv(table: Path, label_column: Sequence[str]) -> LabelledImages:
     """Read a table of pixels; images are named by their line."""
-    images, labels = read_pixel_csv(table)
+    images, labels = read_pixel_csv(table, label_column=label_column)
     return LabelledImages(images, [f"{table.name}:{row}" for row in range(len(images))], labels)
 
 

@@ -5,6 +5,7 @@ import math
 import re
 import warnings
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,32 @@ IDX_IMAGES = "-images-idx3-ubyte"
 _IDX_OF_LABELS = "-labels-idx1-ubyte"
 
 
-def is_pixel_csv(path: Path) -> bool:
-    """Return whether the header of a CSV file has pixel columns."""
+def is_pixel_csv(path: Path, label_column: Sequence[str] = ()) -> bool:
+    """Return whether a CSV file has pixel columns, besides labels and the named columns.
+
+    Raises
+    ------
+    InvalidInputError
+        If all columns but one are called pixel0, pixel1 and so on, and none is that of labels.
+    """
     header = sniff(path)[0]
-    pixels = [name.strip() for name in header if not (_is_number_of_row(name) or _is_label(name))]
-    return len(pixels) > 2 and all(_PIXEL_COLUMN.fullmatch(name) for name in pixels)
+    labels = [name for name in header if _is_label(name) or _is_among(name, label_column)]
+    pixels = [name.strip() for name in header if not (name in labels or _is_number_of_row(name))]
+    if len(pixels) < 3:
+        return False
+    odd = [name for name in pixels if not _PIXEL_COLUMN.fullmatch(name)]
+    called_pixel = [name for name in pixels if name.lower().startswith("pixel")]
+    if not labels and len(odd) == 1 and len(called_pixel) == len(pixels) - 1:
+        raise InvalidInputError(
+            f"{path} has the columns of a table of pixels, and {odd[0]}: if it holds the labels, "
+            "name it with --label-column, otherwise remove it"
+        )
+    return not odd
 
 
-def read_pixel_csv(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
+def read_pixel_csv(
+    path: Path, *, label_column: Sequence[str] = ()
+) -> tuple[NDArray[np.uint8], list[str] | None]:
     """Read a CSV file with one image per line.
 
     Parameters
@@ -40,6 +59,8 @@ def read_pixel_csv(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
         ``label`` (or ``class``, ``target``, …) and a row index.  Columns in another order, such as
         pixel1, pixel10, pixel100, are put in the order of their numbers.  Images are square: s * s
         columns are grey, 3 * s * s are RGB.  Delimiter and encoding are detected.
+    label_column : sequence of str, optional
+        The name of the column of labels, if it has another name, or several have such a name.
 
     Returns
     -------
@@ -62,12 +83,16 @@ def read_pixel_csv(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
     from pyarrow import ArrowInvalid, binary
     from pyarrow import csv as arrow
 
-    header, delimiter, encoding = sniff(path)
-    labelled = [name for name in header if _is_label(name)]
+    header, delimiter, encoding, n_before = sniff(path)
+    labelled = [name for name in header if _is_label(name) or _is_among(name, label_column)]
+    if label_column and not any(_is_among(name, label_column) for name in header):
+        raise InvalidInputError(
+            f"--label-column must be a column of {path}. Received: {', '.join(label_column)}"
+        )
     try:
         table = arrow.read_csv(
             path,
-            arrow.ReadOptions(encoding=encoding or "utf8"),
+            arrow.ReadOptions(encoding=encoding or "utf8", skip_rows=n_before),
             arrow.ParseOptions(delimiter=delimiter),
             # Labels are strings: 01 is not 1.
             arrow.ConvertOptions(column_types=dict.fromkeys(labelled, binary())),
@@ -77,11 +102,15 @@ def read_pixel_csv(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
     if not table.num_rows:
         raise InvalidInputError(f"{path} must have a header and at least one image. It has none")
     names = [name.strip().lower() for name in table.column_names]
-    label_columns = [index for index, name in enumerate(names) if _is_label(name)]
     columns = [
         index
-        for index, name in enumerate(names)
-        if index not in label_columns and not _is_number_of_row(name)
+        for index, name in enumerate(table.column_names)
+        if name not in labelled and not _is_number_of_row(name)
+    ]
+    label_columns = [
+        index
+        for index, name in enumerate(table.column_names)
+        if name in labelled and (not label_column or _is_among(name, label_column))
     ]
     if len(set(names)) < len(names):
         raise InvalidInputError(
@@ -104,7 +133,7 @@ def read_pixel_csv(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
     labels = None
     if len(label_columns) > 1:
         raise InvalidInputError(
-            f"{path} must have one column of labels. Received: "
+            f"{path} must have one column of labels: name it with --label-column. Received: "
             f"{', '.join(names[index] for index in label_columns)}"
         )
     if label_columns:
@@ -211,6 +240,11 @@ def _check_label(value: bytes | None, place: str) -> str:
 def _is_label(name: str) -> bool:
     """Return whether a column name is that of labels."""
     return is_label_name(name.strip())
+
+
+def _is_among(name: str, wanted: Sequence[str]) -> bool:
+    """Return whether a column name is one of some names, ignoring case and spaces around it."""
+    return name.strip().lower() in {one.strip().lower() for one in wanted}
 
 
 def _is_number_of_row(name: str) -> bool:

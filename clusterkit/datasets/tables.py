@@ -121,7 +121,7 @@ def read_table(file: str | Path) -> Table:
     return Table(file, header, rows, remarks, b"\r\n" in data)
 
 
-def sniff(file: Path) -> tuple[list[str], str, str]:
+def sniff(file: Path) -> tuple[list[str], str, str, int]:
     """Read the header of a table, which may be too large for :func:`read_table`.
 
     Parameters
@@ -137,6 +137,8 @@ def sniff(file: Path) -> tuple[list[str], str, str]:
         Separator of the columns.
     encoding : str
         Encoding; empty for UTF-8.
+    n_before : int
+        Number of lines before the header: 1 with Excel's line of the delimiter, else 0.
 
     Raises
     ------
@@ -157,9 +159,9 @@ def sniff(file: Path) -> tuple[list[str], str, str]:
     text, encoding = _decode(data, file)
     if is_cut and b"\0" in data:
         text = text.rpartition("\n")[0]
-    text, delimiter, _ = _find_delimiter(text)
-    first = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
-    return [as_text(cell) for cell in first], delimiter, encoding
+    rest, delimiter, _ = _find_delimiter(text)
+    first = next(csv.reader(io.StringIO(rest, newline=""), delimiter=delimiter), [])
+    return [as_text(cell) for cell in first], delimiter, encoding, int(rest != text)
 
 
 def is_raw(cell: str) -> bool:

@@ -51,6 +51,8 @@ def as_images(X: Any) -> Any:
             f"images must be files or arrays of pixels. Received: {type(X).__name__}"
         )
     images = np.asarray(X) if hasattr(X, "__array__") else list(X)
+    if isinstance(images, np.ndarray) and images.dtype.kind in "OU" and images.shape[1:] == (1,):
+        images = images[:, 0]  # a data frame with one column of files
     if isinstance(images, np.ndarray) and images.ndim == 1:
         images = images.tolist()
     if isinstance(images, list):
