@@ -1,7 +1,7 @@
 """The command line: each command parses, makes one library call, and prints.
 
-Here a command is found, errors become lines, and the process is prepared: its standard streams, and
-what libraries may print.
+Here a command is found, errors become lines, and the process is prepared: its standard streams,
+what libraries may print, and how fast they run.
 """
 
 import atexit
@@ -115,7 +115,7 @@ class CommandTable(Group):
         self, args: Any = None, prog_name: str | None = None, *, standalone_mode: bool = True
     ) -> Any:
         """Run the program: print errors as one line on stderr; Ctrl-C exits with status 130."""
-        with open_streams(), quiet_libraries(), _fast_process():
+        with _open_streams(), quiet_libraries(), _fast_process():
             if not standalone_mode:
                 return super().main(args, prog_name, standalone_mode=False)
             try:
@@ -140,29 +140,33 @@ class CommandTable(Group):
             sys.exit(status)
 
 
-@contextmanager
-def _fast_process() -> Iterator[None]:
-    """Collect garbage less often, and let TensorFlow compute with oneDNN, within the block.
+@click.group(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="clusterkit")
+def main() -> None:
+    """Turn folders of unlabelled images into groups that you can look at and use.
 
-    A program may set this, a library may not.  By itself, TensorFlow uses oneDNN only on x86
-    processors with AVX512 VNNI; on one with AVX2, Xception ran 1.5 times as fast with it.  It
-    changes rounding.  The user's own setting counts.
+    Results go to stdout, progress and notices to stderr.
+
+    \b
+    Example:
+      clusterkit embed photos/
+      clusterkit elbow
+      clusterkit cluster -k 5
+      clusterkit similar photos/fox.jpg
     """
-    thresholds = gc.get_threshold()
-    sets_onednn = _ONEDNN not in os.environ and platform.machine().lower() in ("x86_64", "amd64")
-    if thresholds[0]:
-        gc.set_threshold(_ALLOCATIONS, *thresholds[1:])
-    if sets_onednn:
-        os.environ[_ONEDNN] = "1"
-    # The last collections of the interpreter skip what is frozen.
-    atexit.unregister(gc.freeze)
-    atexit.register(gc.freeze)
-    try:
+
+
+@contextmanager
+def _open_streams() -> Iterator[None]:
+    """Open missing standard streams, and let them write any text, within the block."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, _open_nowhere(descriptor))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    with redirect_stderr(PatientStream(sys.stderr)):
         yield
-    finally:
-        gc.set_threshold(*thresholds)
-        if sets_onednn:
-            os.environ.pop(_ONEDNN, None)
 
 
 class PatientStream:
@@ -193,19 +197,6 @@ class PatientStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-@contextmanager
-def open_streams() -> Iterator[None]:
-    """Open missing standard streams, and let them write any text, within the block."""
-    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, _open_nowhere(descriptor))
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    with redirect_stderr(PatientStream(sys.stderr)):
-        yield
 
 
 def _open_nowhere(descriptor: int) -> Any:
@@ -282,13 +273,13 @@ class _QuietKeras(MetaPathFinder):
         spec = PathFinder.find_spec(fullname, path) if fullname == "keras" else None
         if spec is None or spec.loader is None:
             return None
-        load = spec.loader.exec_module
+        execute = spec.loader.exec_module
 
         def load_quietly(module: ModuleType) -> None:
             self._thread = threading.get_ident()
             try:
                 with silenced_stderr():
-                    load(module)
+                    execute(module)
                     module.ops.zeros(())
             finally:
                 self._thread = None
@@ -302,17 +293,26 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
     notice(f"{'Note' if issubclass(category, Notice) else 'Warning'}: {message}")
 
 
-@click.group(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="clusterkit")
-def main() -> None:
-    """Turn folders of unlabelled images into groups that you can look at and use.
+@contextmanager
+def _fast_process() -> Iterator[None]:
+    """Collect garbage less often, and let TensorFlow compute with oneDNN, within the block.
 
-    Results go to stdout, progress and notices to stderr.
-
-    \b
-    Example:
-      clusterkit embed photos/
-      clusterkit elbow
-      clusterkit cluster -k 5
-      clusterkit similar photos/fox.jpg
+    A program may set this, a library may not.  By itself, TensorFlow uses oneDNN only on x86
+    processors with AVX512 VNNI; on one with AVX2, Xception ran 1.5 times as fast with it.  It
+    changes rounding.  The user's own setting counts.
     """
+    thresholds = gc.get_threshold()
+    sets_onednn = _ONEDNN not in os.environ and platform.machine().lower() in ("x86_64", "amd64")
+    if thresholds[0]:
+        gc.set_threshold(_ALLOCATIONS, *thresholds[1:])
+    if sets_onednn:
+        os.environ[_ONEDNN] = "1"
+    # The last collections of the interpreter skip what is frozen.
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        if sets_onednn:
+            os.environ.pop(_ONEDNN, None)

@@ -135,7 +135,7 @@ class Outputs:
         """Print the result as JSON or text, and a notice of the written files."""
         with redirect_stdout(self.stdout):
             if self.as_json:
-                print_json(document | self.files)
+                _print_json(document | self.files)
             else:
                 print_text()
         if self.written:
@@ -185,7 +185,7 @@ def notice(message: object) -> None:
     print(printable(message), file=sys.stderr, flush=True)
 
 
-def print_json(document: dict[str, Any]) -> None:
+def _print_json(document: dict[str, Any]) -> None:
     """Print one JSON document; see :func:`clusterkit.utils.text.json_text`."""
     encoding = (sys.stdout.encoding or "utf-8").lower().replace("_", "-")
     # JSON is UTF-8; streams of another encoding get escape sequences.
