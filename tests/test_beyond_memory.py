@@ -67,7 +67,7 @@ def space(tmp_path: Path) -> Space:
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat every space as a large one."""
-    monkeypatch.setattr("clusterkit.store.store.LARGE_BYTES", 100)
+    monkeypatch.setattr("clusterkit.store.store._LARGE_BYTES", 100)
 
 
 def run(*words: Any) -> Any:
@@ -87,7 +87,7 @@ def test_a_space_is_large_by_its_vectors_and_by_the_memory(
     assert isinstance(read_or_stream(space), VectorStream)
     assert not isinstance(read_or_stream(space, stream=False), VectorStream)
     monkeypatch.setattr("clusterkit.store.store.available_memory", lambda: None)
-    monkeypatch.setattr("clusterkit.store.store.LARGE_BYTES", N * D * 4)
+    monkeypatch.setattr("clusterkit.store.store._LARGE_BYTES", N * D * 4)
     assert not is_large(space)
 
 

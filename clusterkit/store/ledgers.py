@@ -180,10 +180,12 @@ class Ledgers:
     def _version(self) -> Any:
         """Return an identity of the list of the ordinary run, which differs after each change."""
         file = self.list_file()
-        # Object storage has times with a resolution of one second.
-        with suppress(FileNotFoundError if self.folders.is_remote else OSError):
-            if self.folders.is_remote:
+        if self.folders.is_remote:
+            # Times have a resolution of one second there.
+            with suppress(FileNotFoundError):
                 return file.read_bytes()
+            return None
+        with suppress(OSError):
             status = file.stat()
             return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
         return None

@@ -383,17 +383,17 @@ def read_consistently(ledgers: Ledgers, read: Callable[[Snapshot], T]) -> T:
     )
 
 
+def file_of(place: Path, root: str, path: str) -> str:
+    """Return the absolute path of a row's file."""
+    return join(place, unescape_path(root), unescape_path(path))
+
+
 def _warn_of_damage(error: StoreError) -> None:
     """Warn that damaged data is left out."""
     warnings.warn(
         f"{error}. Its images are left out; run `clusterkit embed` again to restore them",
         stacklevel=2,
     )
-
-
-def file_of(place: Path, root: str, path: str) -> str:
-    """Return the absolute path of a row's file."""
-    return join(place, unescape_path(root), unescape_path(path))
 
 
 def _files_of(place: Path, roots: list[str], paths: list[str]) -> Iterator[str]:

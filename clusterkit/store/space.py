@@ -1,4 +1,4 @@
-"""One embedding space on disk: a description, and Parquet parts with one row per image."""
+"""One embedding space on disk: its rows, one per image, are read, written and cleaned here."""
 
 from __future__ import annotations
 
@@ -510,114 +510,6 @@ class Space:
                 self.ledgers.mend(check=False)
                 self.clean()
 
-    @contextmanager
-    def _writing_remotely(self, *, embeds: bool, beside: bool = False) -> Iterator[None]:
-        """Write on object storage: as the ordinary run if alone, otherwise as a further writer."""
-        info = self.description.info
-
-        def remove(_kind: Any, error: BaseException | None, _trace: Any) -> None:
-            """Remove the files of a run without parts, if the service can be reached."""
-            if not isinstance(error, UnreachableError):
-                self.folders.remove_empty()
-
-        with ExitStack() as held:
-            held.push(remove)
-            with self._explaining():
-                marker = held.enter_context(self.ledgers.marked())
-                if beside or self.ledgers.live():
-                    self.description.complete(info)
-                    held.enter_context(self.ledgers.adding(marker.writer))
-                else:
-                    self._begin(info)
-                    self.ledgers.absorb()
-                    self.ledgers.mend()
-                if embeds:
-                    touch(self.description.file)
-            yield
-
-    def _prepare(self) -> None:
-        """Create the missing files of a space before rows are written.
-
-        Raises
-        ------
-        StoreError
-            If it was deleted since this run began, or cannot be written.
-        """
-        folders, description = self.folders, self.description
-        is_described = description.read() is not None
-        if is_described and folders.is_remote:
-            return  # saves a request
-        is_held = self.ledgers.holds(self.ledgers.writer)
-        if is_described:
-            return
-        info = description.info
-        with self._explaining():
-            if folders.is_remote and self.ledgers.writer != ORDINARY:
-                description.complete(info)
-            elif folders.is_remote or (is_held and self.ledgers.writer == ORDINARY):
-                self._begin(info)
-            else:
-                folders.make()
-                self._join(info)
-
-    def _write_parts(self, tables: Iterable[Any], name: Callable[[str], str]) -> list[Part]:
-        """Write rows with vectors, and failures, as parts; ``name`` gives that of either kind."""
-        from clusterkit.store.part_file import write_part
-
-        folders, fingerprint = self.folders, self.description.info["fingerprint"]
-        places = {"part": folders.parts, "failures": folders.about}
-        return [
-            write_part(place / name(kind), table, fingerprint, folder=folders.about)
-            for (kind, place), table in zip(places.items(), tables, strict=True)
-            if len(table)
-        ]
-
-    def _begin(self, info: dict[str, Any]) -> None:
-        """Create the folders, list of parts and description."""
-        self.folders.make()
-        self.folders.tidy()
-        self.ledgers.create()
-        self.description.complete(info)
-
-    def _join(self, info: dict[str, Any]) -> None:
-        """Create the files for a further writer, unless they exist."""
-        from filelock import Timeout
-
-        recorded = self.description.read()
-        is_set_up = recorded is not None and recorded["format"] == FORMAT
-        is_set_up = is_set_up and self.ledgers.list_file().exists()
-        try:
-            with self.ledgers.holding(ORDINARY, timeout=0 if is_set_up else PATIENCE):
-                self._begin(info)
-        except Timeout:
-            # An ordinary run holds the lock while it runs, and has written the description.
-            if not is_set_up:
-                raise
-
-    def _remove_unused(self) -> None:
-        """Remove the folders after a further writer, unless there are parts or other writers."""
-        from filelock import Timeout
-
-        if self.folders.part_files() or not self.folders.about.exists():
-            return
-        with suppress(OSError, Timeout), self.ledgers.holding(ORDINARY):
-            self.folders.remove_empty()
-
-    @contextmanager
-    def _explaining(self, name: str = "") -> Iterator[None]:
-        """Explain why a run cannot begin: another holds the lock, or nothing can be written."""
-        from filelock import Timeout
-
-        try:
-            yield
-        except Timeout:
-            raise StoreError(
-                f"another run is writing to {self.folders.parts}{name}: wait for it to end, then "
-                "run again"
-            ) from None
-        except OSError as error:
-            raise self.folders.cannot_write(error) from error
-
     # Image files
 
     @property
@@ -657,6 +549,116 @@ class Space:
                 f"{self.folder} holds images of {min(others)}, which have no folder in common with "
                 f"{folder}: choose another store with --store"
             ) from None
+
+    # Steps of writing
+
+    @contextmanager
+    def _writing_remotely(self, *, embeds: bool, beside: bool = False) -> Iterator[None]:
+        """Write on object storage: as the ordinary run if alone, otherwise as a further writer."""
+        info = self.description.info
+
+        def remove(_kind: Any, error: BaseException | None, _trace: Any) -> None:
+            """Remove the files of a run without parts, if the service can be reached."""
+            if not isinstance(error, UnreachableError):
+                self.folders.remove_empty()
+
+        with ExitStack() as held:
+            held.push(remove)
+            with self._explaining():
+                marker = held.enter_context(self.ledgers.marked())
+                if beside or self.ledgers.live():
+                    self.description.complete(info)
+                    held.enter_context(self.ledgers.adding(marker.writer))
+                else:
+                    self._begin(info)
+                    self.ledgers.absorb()
+                    self.ledgers.mend()
+                if embeds:
+                    touch(self.description.file)
+            yield
+
+    @contextmanager
+    def _explaining(self, name: str = "") -> Iterator[None]:
+        """Explain why a run cannot begin: another holds the lock, or nothing can be written."""
+        from filelock import Timeout
+
+        try:
+            yield
+        except Timeout:
+            raise StoreError(
+                f"another run is writing to {self.folders.parts}{name}: wait for it to end, then "
+                "run again"
+            ) from None
+        except OSError as error:
+            raise self.folders.cannot_write(error) from error
+
+    def _begin(self, info: dict[str, Any]) -> None:
+        """Create the folders, list of parts and description."""
+        self.folders.make()
+        self.folders.tidy()
+        self.ledgers.create()
+        self.description.complete(info)
+
+    def _join(self, info: dict[str, Any]) -> None:
+        """Create the files for a further writer, unless they exist."""
+        from filelock import Timeout
+
+        recorded = self.description.read()
+        is_set_up = recorded is not None and recorded["format"] == FORMAT
+        is_set_up = is_set_up and self.ledgers.list_file().exists()
+        try:
+            with self.ledgers.holding(ORDINARY, timeout=0 if is_set_up else PATIENCE):
+                self._begin(info)
+        except Timeout:
+            # An ordinary run holds the lock while it runs, and has written the description.
+            if not is_set_up:
+                raise
+
+    def _remove_unused(self) -> None:
+        """Remove the folders after a further writer, unless there are parts or other writers."""
+        from filelock import Timeout
+
+        if self.folders.part_files() or not self.folders.about.exists():
+            return
+        with suppress(OSError, Timeout), self.ledgers.holding(ORDINARY):
+            self.folders.remove_empty()
+
+    def _prepare(self) -> None:
+        """Create the missing files of a space before rows are written.
+
+        Raises
+        ------
+        StoreError
+            If it was deleted since this run began, or cannot be written.
+        """
+        folders, description = self.folders, self.description
+        is_described = description.read() is not None
+        if is_described and folders.is_remote:
+            return  # saves a request
+        is_held = self.ledgers.holds(self.ledgers.writer)
+        if is_described:
+            return
+        info = description.info
+        with self._explaining():
+            if folders.is_remote and self.ledgers.writer != ORDINARY:
+                description.complete(info)
+            elif folders.is_remote or (is_held and self.ledgers.writer == ORDINARY):
+                self._begin(info)
+            else:
+                folders.make()
+                self._join(info)
+
+    def _write_parts(self, tables: Iterable[Any], name: Callable[[str], str]) -> list[Part]:
+        """Write rows with vectors, and failures, as parts; ``name`` gives that of either kind."""
+        from clusterkit.store.part_file import write_part
+
+        folders, fingerprint = self.folders, self.description.info["fingerprint"]
+        places = {"part": folders.parts, "failures": folders.about}
+        return [
+            write_part(place / name(kind), table, fingerprint, folder=folders.about)
+            for (kind, place), table in zip(places.items(), tables, strict=True)
+            if len(table)
+        ]
 
 
 def _as_json(path: str) -> str:

@@ -18,21 +18,21 @@ from clusterkit.errors import RemoteError, SpaceMismatchError, StoreError
 from clusterkit.utils.files import atomic_file, flush
 from clusterkit.utils.locations import absolute, as_path, is_address
 
-# Kind, number, writer, and the number at which it was rewritten.
-_NAME = re.compile(r"(part|failures)-(\d{6,15})(?:\.([0-9a-z]+))?(?:-(\d{6,15}))?\.parquet")
 T = TypeVar("T")
-# Data types of vectors on disk; in memory they are float32.
-FLOAT32, FLOAT16 = "float32", "float16"
+# Of a part: kind, number, writer, and the number at which it was rewritten.
+_NAME = re.compile(r"(part|failures)-(\d{6,15})(?:\.([0-9a-z]+))?(?:-(\d{6,15}))?\.parquet")
 # Folder of the store with everything about its spaces except the parts.
 ABOUT = "about"
 _INFO, LIST, LOCK = "space.json", "parts.json", ".lock"
 FORMAT = 4
+# Data types of vectors on disk; in memory they are float32.
+FLOAT32, FLOAT16 = "float32", "float16"
 # Keys that the latest writer sets: the origin of the network, and how it runs.
 _ORIGIN = ("weights_source", "resize", "precision", "runtime")
-# Key of the digest of a document in it.
-_SEAL = "digest"
 # Larger than for any network; foreign descriptions may contain any number.
 _MAX_DIMENSION = 2**24
+# Key of the digest of a document in it.
+_SEAL = "digest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,30 +178,6 @@ def writer_of(name: str) -> str:
     """Return the writer of a part; empty for the ordinary run."""
     match = _NAME.fullmatch(name)
     return (match[3] or "") if match else ""
-
-
-def _order(name: str) -> tuple[int, str, int, bool]:
-    """Return a key that sorts the names of parts by age."""
-    match = _NAME.fullmatch(name)
-    assert match is not None
-    return int(match[2]), match[3] or "", int(match[4] or 0), is_failures(name)
-
-
-def _is_sound(listed: PartList) -> bool:
-    """Return whether a list read from a file is valid, with names only in the space's folder."""
-    parts: tuple[Any, ...] = listed.parts
-    return (
-        isinstance(listed.next_number, int)
-        and 0 < listed.next_number < 10**15
-        and all(isinstance(name, str) for name in listed.removed)
-        and all(
-            isinstance(part.name, str)
-            and is_part(part.name)
-            and isinstance(part.rows, int | None)
-            and isinstance(part.checksum, str | None)
-            for part in parts
-        )
-    )
 
 
 class Folders:
@@ -462,33 +438,9 @@ class Description:
         return next(filter(None, map(_find_dimension, self.folders.part_files())), None)
 
 
-def _read_description(file: Path) -> dict[str, Any] | None:
-    """Return a description, or None if it is missing or damaged."""
-    try:
-        # Format 1 has no digest of itself.
-        return read_sealed(file, required=False)
-    except (OSError, ValueError):
-        return None
-
-
 def numbers_of(description: dict[str, Any]) -> str:
     """Return the data type of a space's vectors; descriptions before format 4 lack it."""
     return str(description.get("vectors", FLOAT32))
-
-
-def _find_dimension(file: Path) -> tuple[int, str] | None:
-    """Return length and data type of a part's vectors; None if it has none or is unreadable."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with file.open("rb") as stream:
-            vector = pq.read_schema(stream).field("vector").type
-        is_half = vector.value_type.equals(pa.float16())
-        return int(vector.list_size), FLOAT16 if is_half else FLOAT32
-    # A damaged footer raises many kinds of errors.
-    except Exception:
-        return None
 
 
 def write_sealed(file: Path, document: dict[str, Any]) -> None:
@@ -531,6 +483,54 @@ def read_sealed(file: Path, *, required: bool = True) -> dict[str, Any]:
     if seal != _digest(document) and (required or seal is not None):
         raise ValueError("its content does not have its digest")
     return document
+
+
+def _order(name: str) -> tuple[int, str, int, bool]:
+    """Return a key that sorts the names of parts by age."""
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    return int(match[2]), match[3] or "", int(match[4] or 0), is_failures(name)
+
+
+def _is_sound(listed: PartList) -> bool:
+    """Return whether a list read from a file is valid, with names only in the space's folder."""
+    parts: tuple[Any, ...] = listed.parts
+    return (
+        isinstance(listed.next_number, int)
+        and 0 < listed.next_number < 10**15
+        and all(isinstance(name, str) for name in listed.removed)
+        and all(
+            isinstance(part.name, str)
+            and is_part(part.name)
+            and isinstance(part.rows, int | None)
+            and isinstance(part.checksum, str | None)
+            for part in parts
+        )
+    )
+
+
+def _read_description(file: Path) -> dict[str, Any] | None:
+    """Return a description, or None if it is missing or damaged."""
+    try:
+        # Format 1 has no digest of itself.
+        return read_sealed(file, required=False)
+    except (OSError, ValueError):
+        return None
+
+
+def _find_dimension(file: Path) -> tuple[int, str] | None:
+    """Return length and data type of a part's vectors; None if it has none or is unreadable."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with file.open("rb") as stream:
+            vector = pq.read_schema(stream).field("vector").type
+        is_half = vector.value_type.equals(pa.float16())
+        return int(vector.list_size), FLOAT16 if is_half else FLOAT32
+    # A damaged footer raises many kinds of errors.
+    except Exception:
+        return None
 
 
 def _digest(document: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from clusterkit.utils.text import did_you_mean
 
 # A space is large if its vectors take more bytes than this, or than this share of the free memory.
 # The first limit usually applies, so that the result does not depend on the machine.
-LARGE_BYTES, LARGE_SHARE = 2**30, 0.25
+_LARGE_BYTES, _LARGE_SHARE = 2**30, 0.25
 
 
 class Store:
@@ -340,14 +340,6 @@ class Store:
         return space
 
 
-def _is_imported(space: Space) -> bool:
-    """Return whether another program made the vectors of a space; False if it is damaged."""
-    try:
-        return "imported_from" in (space.read_info() or {})
-    except StoreError:
-        return False
-
-
 def as_store(store: Store | str | os.PathLike[str]) -> Store:
     """Return a store itself, or the one in a folder."""
     return store if isinstance(store, Store) else Store(store)
@@ -370,7 +362,7 @@ def is_large(space: Space) -> bool:
         Whether it is large.
     """
     free = available_memory()
-    limit = LARGE_BYTES if free is None else min(LARGE_BYTES, int(LARGE_SHARE * free))
+    limit = _LARGE_BYTES if free is None else min(_LARGE_BYTES, int(_LARGE_SHARE * free))
     return space.vector_bytes > limit
 
 
@@ -487,3 +479,11 @@ def as_sample(
     rows = np.sort(generator_from(random_state).choice(n, size, replace=False))
     some = replace(loaded[rows], failures=loaded.failures)
     return replace(some, sampled=RandomSample(size, n, random_state))
+
+
+def _is_imported(space: Space) -> bool:
+    """Return whether another program made the vectors of a space; False if it is damaged."""
+    try:
+        return "imported_from" in (space.read_info() or {})
+    except StoreError:
+        return False
