@@ -288,6 +288,48 @@ class RefinedKMeans(UnitClusterer):
         }
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """One candidate clustering.
+
+    Attributes
+    ----------
+    name : str
+        Name of the method.
+    silhouette : float or None
+        Mean silhouette width on the whitened rows, in [-1, 1]; None if nothing was compared.
+    gain : float
+        Difference to the silhouette of k-means.
+    error : float
+        Standard error of ``gain`` over the rows.
+    moved : float
+        Share of the rows that are in another cluster than by k-means, with clusters matched so that
+        it is smallest; in [0, 1].
+    chosen : bool
+        Whether it was chosen.
+    labels : ndarray of shape (n,), int32
+        Cluster of each fitted row, numbered from the largest.
+    """
+
+    name: str
+    silhouette: float | None
+    gain: float
+    error: float
+    moved: float
+    chosen: bool
+    labels: Labels = field(repr=False, compare=False)
+
+
+def share_moved(before: NDArray[np.integer], after: NDArray[np.integer]) -> float:
+    """Return the share of rows that change their cluster, under the best matching of clusters."""
+    from scipy.optimize import linear_sum_assignment
+    from sklearn.metrics.cluster import contingency_matrix
+
+    shared = contingency_matrix(before, after)
+    kept = shared[linear_sum_assignment(shared, maximize=True)].sum()
+    return float(1 - kept / len(before))
+
+
 def _compare(rows: Points, points: Points, k: int, seed: int) -> tuple[list[Candidate], str]:
     """Make all candidates and choose one; also return why."""
     distinct = np.unique(find_equal(rows))
@@ -300,19 +342,6 @@ def _compare(rows: Points, points: Points, k: int, seed: int) -> tuple[list[Cand
             return [only], _explain_choice([only], obstacle or "no other has as many clusters")
         candidates = _choose(made, whitened.values(), run)
         return candidates, _explain_choice(candidates, obstacle)
-
-
-def _content(row: Points) -> bytes:
-    """Return what equal rows have in common; 0.0 and -0.0 are equal."""
-    return hashlib.blake2b((row + np.float32(0)).tobytes(), digest_size=16).digest()
-
-
-def _vote(points: Points, labels: Labels, others: Points) -> Labels:
-    """Label the other points by majority vote of their nearest points."""
-    from sklearn.neighbors import KNeighborsClassifier
-
-    voters = KNeighborsClassifier(min(_N_VOTERS, len(points))).fit(points, labels)
-    return voters.predict(others)
 
 
 def _usable_numbers(k: int, n_distinct: int, n_columns: int) -> tuple[list[int], str]:
@@ -406,38 +435,6 @@ def _scale(different: NDArray[np.float64], neighbors: NDArray[np.int64]) -> NDAr
     return axes / np.sqrt(np.maximum(variances, least))
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One candidate clustering.
-
-    Attributes
-    ----------
-    name : str
-        Name of the method.
-    silhouette : float or None
-        Mean silhouette width on the whitened rows, in [-1, 1]; None if nothing was compared.
-    gain : float
-        Difference to the silhouette of k-means.
-    error : float
-        Standard error of ``gain`` over the rows.
-    moved : float
-        Share of the rows that are in another cluster than by k-means, with clusters matched so that
-        it is smallest; in [0, 1].
-    chosen : bool
-        Whether it was chosen.
-    labels : ndarray of shape (n,), int32
-        Cluster of each fitted row, numbered from the largest.
-    """
-
-    name: str
-    silhouette: float | None
-    gain: float
-    error: float
-    moved: float
-    chosen: bool
-    labels: Labels = field(repr=False, compare=False)
-
-
 def _make_candidates(
     rows: NDArray[np.float32],
     points: Points,
@@ -494,6 +491,19 @@ def _make_candidates(
     }
 
 
+def _cluster(points: Points, k: int, seed: int) -> Labels:
+    """Cluster by k-means."""
+    return KMeans(k, normalize=False, random_state=seed).fit(points).labels_
+
+
+def _run_singly(points: Points, k: int, seed: int, run: Map) -> list[Labels]:
+    """Cluster by single runs of Lloyd's algorithm, the best first."""
+    problem = Problem(points, np.ones(len(points), np.float32))
+    search = Search(problem.X, problem.weights, seed=seed, run=run)
+    finished = run(search.finish, search.start(k, _N_RUNS))
+    return [problem.settle(solution).labels for solution in finished]
+
+
 def _choose(made: dict[str, Labels], spaces: Collection[Points], run: Map) -> list[Candidate]:
     """Choose the candidate of highest silhouette if it gains more than two standard errors.
 
@@ -538,16 +548,6 @@ def _choose(made: dict[str, Labels], spaces: Collection[Points], run: Map) -> li
     ]
 
 
-def share_moved(before: NDArray[np.integer], after: NDArray[np.integer]) -> float:
-    """Return the share of rows that change their cluster, under the best matching of clusters."""
-    from scipy.optimize import linear_sum_assignment
-    from sklearn.metrics.cluster import contingency_matrix
-
-    shared = contingency_matrix(before, after)
-    kept = shared[linear_sum_assignment(shared, maximize=True)].sum()
-    return float(1 - kept / len(before))
-
-
 def _explain_choice(candidates: list[Candidate], obstacle: str) -> str:
     """Return what was chosen and why, in a sentence; ``obstacle`` is why nothing was compared."""
     first, others = candidates[0], candidates[1:]
@@ -564,14 +564,14 @@ def _explain_choice(candidates: list[Candidate], obstacle: str) -> str:
     return f"{_FIRST}: no other is clearly better; the next, {best.name}, {changes}; {comparison}"
 
 
-def _cluster(points: Points, k: int, seed: int) -> Labels:
-    """Cluster by k-means."""
-    return KMeans(k, normalize=False, random_state=seed).fit(points).labels_
+def _content(row: Points) -> bytes:
+    """Return what equal rows have in common; 0.0 and -0.0 are equal."""
+    return hashlib.blake2b((row + np.float32(0)).tobytes(), digest_size=16).digest()
 
 
-def _run_singly(points: Points, k: int, seed: int, run: Map) -> list[Labels]:
-    """Cluster by single runs of Lloyd's algorithm, the best first."""
-    problem = Problem(points, np.ones(len(points), np.float32))
-    search = Search(problem.X, problem.weights, seed=seed, run=run)
-    finished = run(search.finish, search.start(k, _N_RUNS))
-    return [problem.settle(solution).labels for solution in finished]
+def _vote(points: Points, labels: Labels, others: Points) -> Labels:
+    """Label the other points by majority vote of their nearest points."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    voters = KNeighborsClassifier(min(_N_VOTERS, len(points))).fit(points, labels)
+    return voters.predict(others)

@@ -288,14 +288,6 @@ class Clustering(TableResult):
         )
 
 
-def _folder_name(label: int, name: str | None) -> str:
-    """Return a cluster's folder, such as "003 red fox, timber wolf"."""
-    if label == NOISE:
-        return "noise"
-    # A slash would be a folder in a folder.
-    return f"{label:03d} {name.replace(' / ', ', ')}" if name else f"{label:03d}"
-
-
 def cluster(
     embeddings: Embeddings | VectorStream | Store | str | Path,
     clusterer: Any = "kmeans",
@@ -677,3 +669,11 @@ def _json_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
     simple = (bool, int, float, str, type(None))
     plain = {name: as_plain(value) for name, value in parameters.items()}
     return {k: v if isinstance(v, simple) else repr(v) for k, v in plain.items()}
+
+
+def _folder_name(label: int, name: str | None) -> str:
+    """Return a cluster's folder, such as "003 red fox, timber wolf"."""
+    if label == NOISE:
+        return "noise"
+    # A slash would be a folder in a folder.
+    return f"{label:03d} {name.replace(' / ', ', ')}" if name else f"{label:03d}"

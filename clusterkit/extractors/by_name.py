@@ -117,8 +117,7 @@ def recall_extractor(
     Parameters
     ----------
     name : str
-        A name as for :func:`create_extractor`, or that of a space of
-        the store.
+        A name as for :func:`create_extractor`, or that of a space of the store.
     store : Store or path
         The store.  If several of its spaces fit, the last that was embedded is used.
     weights, batch_size, resize, precision, runtime
@@ -315,48 +314,6 @@ class RememberedExtractor(Extractor):
         )
 
 
-def _is_there(weights: str | None) -> bool:
-    """Return whether weights can be read; Keras downloads its own."""
-    return weights in (None, "imagenet") or Path(str(weights)).is_file()
-
-
-def _create(name: str, options: dict[str, Any]) -> Extractor:
-    """Create an extractor with those options that have a value."""
-    return create_extractor(
-        name, **{option: value for option, value in options.items() if value is not None}
-    )
-
-
-def _fits(space: Space, name: str, weights: str | Path | None) -> bool:
-    """Return whether a space of this name was made with the given weights, if any."""
-    info = space.read_info() or {}
-    known = info.get("parameters")
-    if known is None:
-        return False  # imported
-    if weights is not None and "weights" in known and known["weights"] != _digest(weights):
-        return False
-    # Another preprocessing makes another space, unless this one is named.
-    is_current = info.get("preprocessing_version") == Extractor.preprocessing_version
-    return is_current or name == space.folder.name
-
-
-def _find_related(name: str, store: Store | str | Path) -> dict[str, Any]:
-    """Return the description of a space of the same network with another output; empty if none.
-
-    Its weights must exist, and have what the name needs.
-    """
-    network = name.removesuffix("-predictions")
-    other = network if name != network else f"{network}-predictions"
-    for space in as_store(store).spaces_of(other):
-        info = space.read_info() or {}
-        source = info.get("weights_source")
-        if source is None or not (source == "imagenet" or Path(source).is_file()):
-            continue
-        if name == network or source == "imagenet" or holds_head(Path(source)):
-            return info
-    return {}
-
-
 def recall_weights(network: str, store: Store | str | Path) -> str | None:
     """Return the weights file that the store records for a network, if it exists.
 
@@ -419,15 +376,6 @@ def recall_if_gone(
     return extractor
 
 
-def _digest(weights: str | Path) -> str:
-    """Return the digest of given weights."""
-    if str(weights) == "imagenet":
-        return "imagenet"
-    if not Path(weights).is_file():
-        raise WeightsError(f"no weights file {weights}")
-    return digest_weights(weights)
-
-
 def _create_without_network(name: str, options: dict[str, Any]) -> Extractor:
     """Create an extractor with those options that it has; all others must be the defaults."""
     created: Any = WITHOUT_NETWORK[name]
@@ -438,3 +386,54 @@ def _create_without_network(name: str, options: dict[str, Any]) -> Extractor:
                 f"the extractor {name} has no parameter {option}. Received: {option}={value!r}"
             )
     return created(**{option: value for option, value in options.items() if option in known})
+
+
+def _create(name: str, options: dict[str, Any]) -> Extractor:
+    """Create an extractor with those options that have a value."""
+    return create_extractor(
+        name, **{option: value for option, value in options.items() if value is not None}
+    )
+
+
+def _fits(space: Space, name: str, weights: str | Path | None) -> bool:
+    """Return whether a space of this name was made with the given weights, if any."""
+    info = space.read_info() or {}
+    known = info.get("parameters")
+    if known is None:
+        return False  # imported
+    if weights is not None and "weights" in known and known["weights"] != _digest(weights):
+        return False
+    # Another preprocessing makes another space, unless this one is named.
+    is_current = info.get("preprocessing_version") == Extractor.preprocessing_version
+    return is_current or name == space.folder.name
+
+
+def _find_related(name: str, store: Store | str | Path) -> dict[str, Any]:
+    """Return the description of a space of the same network with another output; empty if none.
+
+    Its weights must exist, and have what the name needs.
+    """
+    network = name.removesuffix("-predictions")
+    other = network if name != network else f"{network}-predictions"
+    for space in as_store(store).spaces_of(other):
+        info = space.read_info() or {}
+        source = info.get("weights_source")
+        if source is None or not (source == "imagenet" or Path(source).is_file()):
+            continue
+        if name == network or source == "imagenet" or holds_head(Path(source)):
+            return info
+    return {}
+
+
+def _digest(weights: str | Path) -> str:
+    """Return the digest of given weights."""
+    if str(weights) == "imagenet":
+        return "imagenet"
+    if not Path(weights).is_file():
+        raise WeightsError(f"no weights file {weights}")
+    return digest_weights(weights)
+
+
+def _is_there(weights: str | None) -> bool:
+    """Return whether weights can be read; Keras downloads its own."""
+    return weights in (None, "imagenet") or Path(str(weights)).is_file()

@@ -1,8 +1,10 @@
-"""Text of results, messages and documents: numbers, JSON, and paths of any name.
+"""Text of results, messages and documents: paths of any name, JSON, numbers and lists.
 
 In Python, names that are not UTF-8 contain lone surrogates, which cannot be written to files or
 terminals.  Control characters in names could move the cursor or display another name.
 """
+
+from __future__ import annotations
 
 import difflib
 import json
@@ -44,6 +46,17 @@ def unescape_path(text: str) -> str:
     """Undo :func:`escape_path`."""
     path = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
     return path if _IS_UTF8 else os.fsdecode(path.encode("utf-8", "surrogateescape"))
+
+
+def in_shell(path: str | os.PathLike[str]) -> str:
+    """Return a path as a command line takes it, for a message that names a command.
+
+    Examples
+    --------
+    >>> in_shell("my photos")
+    "'my photos'"
+    """
+    return shlex.quote(str(path))
 
 
 def printable(text: object) -> str:
@@ -96,7 +109,7 @@ def json_text(document: Any, *, only_ascii: bool = False, indent: int | None = 2
     return "\n".join(_escape(line, lambda letter: json.dumps(letter)[1:-1]) for line in lines)
 
 
-def without_nan(numbers: "NDArray[np.floating]") -> list[Any]:
+def without_nan(numbers: NDArray[np.floating]) -> list[Any]:
     """Return an array as nested lists with None for NaN and infinity, which JSON does not support.
 
     Examples
@@ -110,6 +123,52 @@ def without_nan(numbers: "NDArray[np.floating]") -> list[Any]:
     plain = numbers.astype(object)
     plain[~np.isfinite(numbers)] = None
     return plain.tolist()
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a number of things, such as "1 image" or "2 images"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def percent(share: float, decimals: int = 0) -> str:
+    """Return a share as a percentage: 0 % only for nothing, 100 % only for the whole.
+
+    A share near either gets as many more decimals as it takes.  Within 1e-6 it is taken for it,
+    since sums of float32 differ by so much.
+
+    Examples
+    --------
+    >>> percent(0.5), percent(0.9996), percent(1), percent(0.0001)
+    ('50 %', '99.96 %', '100 %', '0.01 %')
+    """
+    is_between = 1e-6 <= share <= 1 - 1e-6
+    while is_between and round(100 * share, decimals) in (0, 100):
+        decimals += 1
+    return f"{round(100 * share, decimals):g} %"
+
+
+def join_lines(lines: Iterable[object]) -> str:
+    """Join lines to a text; a path with a line end in it stays one line."""
+    return "\n".join(map(printable, lines))
+
+
+def first_few(items: Iterable[str], max_items: int = 3) -> str:
+    """Return the first items as text: "a, b, c and 4 more"."""
+    items = list(items)
+    more = f" and {len(items) - max_items} more" if len(items) > max_items else ""
+    return ", ".join(items[:max_items]) + more
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question to append to a message about an unknown name; empty if none is close.
+
+    Examples
+    --------
+    >>> did_you_mean("clutser", ["cluster", "elbow"])
+    '. Did you mean cluster?'
+    """
+    close = difflib.get_close_matches(name, dict.fromkeys(known), n=3)
+    return f". Did you mean {' or '.join(close)}?" if close else ""
 
 
 def _json_value(value: Any) -> Any:
@@ -146,60 +205,3 @@ def _escape(text: str, write: Callable[[str], str]) -> str:
         else letter
         for letter in text
     )
-
-
-def plural(number: int, noun: str) -> str:
-    """Return a number of things, such as "1 image" or "2 images"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def percent(share: float, decimals: int = 0) -> str:
-    """Return a share as a percentage: 0 % only for nothing, 100 % only for the whole.
-
-    A share near either gets as many more decimals as it takes.  Within 1e-6 it is taken for it,
-    since sums of float32 differ by so much.
-
-    Examples
-    --------
-    >>> percent(0.5), percent(0.9996), percent(1), percent(0.0001)
-    ('50 %', '99.96 %', '100 %', '0.01 %')
-    """
-    is_between = 1e-6 <= share <= 1 - 1e-6
-    while is_between and round(100 * share, decimals) in (0, 100):
-        decimals += 1
-    return f"{round(100 * share, decimals):g} %"
-
-
-def in_shell(path: str | os.PathLike[str]) -> str:
-    """Return a path as a command line takes it, for a message that names a command.
-
-    Examples
-    --------
-    >>> in_shell("my photos")
-    "'my photos'"
-    """
-    return shlex.quote(str(path))
-
-
-def join_lines(lines: Iterable[object]) -> str:
-    """Join lines to a text; a path with a line end in it stays one line."""
-    return "\n".join(map(printable, lines))
-
-
-def first_few(items: Iterable[str], max_items: int = 3) -> str:
-    """Return the first items as text: "a, b, c and 4 more"."""
-    items = list(items)
-    more = f" and {len(items) - max_items} more" if len(items) > max_items else ""
-    return ", ".join(items[:max_items]) + more
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question to append to a message about an unknown name; empty if none is close.
-
-    Examples
-    --------
-    >>> did_you_mean("clutser", ["cluster", "elbow"])
-    '. Did you mean cluster?'
-    """
-    close = difflib.get_close_matches(name, dict.fromkeys(known), n=3)
-    return f". Did you mean {' or '.join(close)}?" if close else ""

@@ -1,9 +1,9 @@
-"""Networks that are trained from scratch: functions that build plain ``keras.Model`` objects.
+"""Networks that are trained from scratch, their augmentation, and the names of all networks.
 
-The input of each is uint8 or float pixels of shape (n, height, width, channels) on the scale 0-255;
-the last layer is called ``HEAD``, and its outputs are probabilities.  Scaling and augmentation are
-layers of the network; augmentation is active in training only.  Keras is imported only to build
-them, so that the command line can list the names.
+A function builds each as a plain ``keras.Model``.  Its input is uint8 or float pixels of shape
+(n, height, width, channels) on the scale 0-255; the last layer is called ``HEAD``, and its outputs
+are probabilities.  Scaling and augmentation are layers of the network; augmentation is active in
+training only.  Keras is imported only to build them, so that the command line can list the names.
 """
 
 from __future__ import annotations
@@ -204,8 +204,6 @@ RECIPES = {
     "two-conv": Recipe(build_two_conv, 64, 60),
     "cnn5": Recipe(build_cnn5, 128, 80),
 }
-
-
 # The names of the networks, for the command line.
 SCRATCH_NETWORKS = tuple(RECIPES)
 
