@@ -112,13 +112,7 @@ class Display(ABC):
             # Existing Axes may have a font that lacks glyphs.
             for text in ax.findobj(Text):
                 text.set_fontfamily(font_families())
-        if any(UNKNOWN in text.get_text() for one in drawn for text in one.findobj(Text)):
-            warnings.warn(
-                f"no installed font has some of the letters, which are drawn as {UNKNOWN}: "
-                "Noto Sans CJK has those of Chinese, Japanese and Korean",
-                Notice,
-                stacklevel=2,
-            )
+        _warn_of_unknown_letters(drawn)
         self.figure_ = ax.figure
         return self
 
@@ -212,6 +206,17 @@ def _make_room(ax: Axes) -> None:
         ax.set_position((*(place.min + low), *size))
         # matplotlib leaves out Axes with a position of their own.
         ax.set_in_layout(True)
+
+
+def _warn_of_unknown_letters(axes: list[Axes]) -> None:
+    """Warn of letters that no installed font has."""
+    if any(UNKNOWN in text.get_text() for ax in axes for text in ax.findobj(Text)):
+        warnings.warn(
+            f"no installed font has some of the letters, which are drawn as {UNKNOWN}: "
+            "Noto Sans CJK has those of Chinese, Japanese and Korean",
+            Notice,
+            stacklevel=3,
+        )
 
 
 def highest(values: ArrayLike, count: int) -> list[int]:
