@@ -17,6 +17,10 @@ class InvalidInputError(ClusterkitError, ValueError):
     """An argument or the data is invalid."""
 
 
+class SparseInputError(InvalidInputError, TypeError):
+    """Vectors are a sparse matrix, for which scikit-learn expects a TypeError."""
+
+
 class NotFoundError(ClusterkitError, FileNotFoundError):
     """A file, folder or row does not exist."""
 

@@ -91,7 +91,7 @@ def test_a_group_made_by_hand_is_not_merged_again(table: Path) -> None:
 
 def test_that_images_are_no_copies_is_kept_and_can_be_taken_back(table: Path) -> None:
     said = CliRunner().invoke(main, ["label", str(table), "--not-copies", "01.png", "00.png"])
-    assert "1 pair of images are not copies" in said.output
+    assert "1 pair of images marked as no copies" in said.output
     pair = (f"{0:064x}", f"{1:064x}")
     assert label(table).decisions.not_copies == {pair}
     label(table, not_copies=[("03.png", "02.png"), ("00.png", "01.png")], pin=[2])

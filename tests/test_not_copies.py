@@ -133,7 +133,8 @@ def test_what_is_no_table_of_such_decisions_or_of_other_images(table: Path) -> N
 def test_a_training_learns_from_one_and_is_tested_on_the_other(table: Path) -> None:
     result = run("promote clusters.csv --into classes --root photos --name 0=one --name 1=other")
     assert (
-        "1 pair of images are not copies: name it with --not-copies clusters.csv" in result.stderr
+        "marks 1 pair of images as no copies: name it with --not-copies clusters.csv"
+        in result.stderr
     )
     data = read_labelled("classes")
     names = {data.names[row] for row in rows_of_pair(data)}

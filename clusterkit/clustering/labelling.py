@@ -64,7 +64,9 @@ class Labelling(Result):
         decisions = self.decisions
         lines = [f"{plural(self.n_moved, 'image')} moved"] if self.n_moved else []
         if decisions.not_copies:
-            lines.append(f"{plural(len(decisions.not_copies), 'pair')} of images are not copies")
+            lines.append(
+                f"{plural(len(decisions.not_copies), 'pair')} of images marked as no copies"
+            )
         for number in sorted(decisions.fixed):
             is_named, is_pinned = bool(decisions.names.get(number)), number in decisions.pinned
             why = " and ".join(["named"] * is_named + ["pinned"] * is_pinned)

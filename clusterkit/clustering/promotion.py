@@ -92,7 +92,7 @@ def promote(
     files = _find_files(clusters_csv, clusters, chosen, root, store)
     if pairs := clusters.decisions.not_copies:
         warnings.warn(
-            f"{clusters_csv} says that {plural(len(pairs), 'pair')} of images are not copies: name "
+            f"{clusters_csv} marks {plural(len(pairs), 'pair')} of images as no copies: name "
             f"it with --not-copies {clusters_csv} when you train on {into}, or they are kept "
             "together there",
             Notice,

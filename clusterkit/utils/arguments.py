@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from clusterkit.errors import InvalidInputError
+from clusterkit.errors import InvalidInputError, SparseInputError
 
 
 def as_list(given: Any) -> list[Any]:
@@ -52,7 +52,7 @@ def is_number(value: Any) -> bool:
 def check_vectors(X: Any, name: str = "X") -> None:
     """Raise InvalidInputError if vectors are something else, such as a store or its path."""
     if hasattr(X, "toarray"):
-        raise InvalidInputError(
+        raise SparseInputError(
             f"{name} must not be a sparse matrix: make an array of it with its toarray(). "
             f"Received: {type(X).__name__} of shape {X.shape}"
         )
