@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clusterkit.errors import Notice
+from clusterkit.utils.text import first_few
 
 TRAIN, VALIDATION, TEST = "train", "val", "test"
 # Images to be predicted, without labels.
@@ -128,7 +129,7 @@ def warn_of_look_alikes(classes: Iterable[str], source: str | Path) -> None:
     if alike:
         warnings.warn(
             f"classes in {source} read alike, and each counts as one of its own: "
-            f"{'; '.join(alike)}",
+            f"{first_few(alike, separator='; ')}",
             Notice,
             stacklevel=4,
         )
