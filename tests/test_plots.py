@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 import weakref
 from collections.abc import Iterator
 from copy import copy
@@ -604,6 +605,12 @@ def test_letters_without_a_font_are_told(emb: Embeddings) -> None:
     curve = elbow_curve(verdict="2 clusters \U0010fffd")
     with pytest.warns(Notice, match="drawn as □: Noto Sans CJK"):
         ElbowDisplay.from_curve(curve)
+    display = ElbowDisplay([2, 3], [2, 1], verdict="\U0010fffd")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Notice)
+        with pytest.raises(Notice):
+            display.plot()
+    assert display.figure_.axes
 
 
 def test_fit_replaces_what_no_font_has() -> None:

@@ -117,6 +117,7 @@ class Display(ABC):
             # Existing Axes may have a font that lacks glyphs.
             for text in ax.findobj(Text):
                 text.set_fontfamily(font_families())
+        self.figure_ = ax.figure
         if any(UNKNOWN in text.get_text() for one in drawn for text in one.findobj(Text)):
             warnings.warn(
                 f"no installed font has some of the letters, which are drawn as {UNKNOWN}: "
@@ -124,7 +125,6 @@ class Display(ABC):
                 Notice,
                 stacklevel=2,
             )
-        self.figure_ = ax.figure
         return self
 
     def _new_axes(self, make_figure: Callable[..., Figure]) -> Axes:
