@@ -61,5 +61,9 @@ class MissingDependencyError(ClusterkitError, ImportError):
     """A required optional library is not installed."""
 
 
-class Notice(UserWarning):
+class ClusterkitWarning(UserWarning):
+    """Base class of clusterkit's categories of warnings."""
+
+
+class Notice(ClusterkitWarning):
     """Information on how ambiguous input was interpreted."""

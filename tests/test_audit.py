@@ -358,7 +358,9 @@ def test_files_that_are_gone_are_said(photos, tmp_path):
     (tmp_path / "05.png").unlink()
     assert "1 image file cannot be read now: 05.png" in ck.audit(emb).to_text()
     with pytest.warns(Notice, match="1 image file cannot be read and count"):
-        ck.remove_confounders(emb, "tone")
+        removed = ck.remove_confounders(emb, ["tone", "brightness"])
+    found = associations(emb.vectors, removed.confounders, random_state=0)
+    assert [(one.name, one.n_images) for one in found] == [("tone", 39), ("brightness", 39)]
     for file in tmp_path.iterdir():
         file.unlink()
     assert "No image file can be read" in ck.audit(emb).to_text()

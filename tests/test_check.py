@@ -18,6 +18,7 @@ from clusterkit.cli import main
 from clusterkit.clustering import label
 from clusterkit.clustering.cluster import cluster
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice, OutputExistsError
+from clusterkit.images import decoding
 from clusterkit.images.folder import ImageFolder, digest_file
 from clusterkit.images.formats import fits_suffix, has_frames, name_format
 from clusterkit.images.quality import may_be_extreme, measure_steepness, take_lines
@@ -194,13 +195,15 @@ def test_what_a_fault_of_tones_needs_is_seen_in_the_brightness(kind: str) -> Non
     assert may_be_extreme(take_lines(np.asarray(picture.convert("L"))))
 
 
-def test_the_colours_of_ordinary_pictures_are_not_decoded(
+def test_the_colours_of_ordinary_jpegs_are_not_decoded(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError
 
-    files = ImageFolder(photos).files
+    files = [file.with_suffix(".jpg") for file in ImageFolder(photos).files]
+    for file in files:
+        Image.open(file.with_suffix(".png")).save(file, quality=95)
     monkeypatch.setattr(file_inspection, "decode_image", refuse)
     for info in file_inspection.inspect_files(files):
         assert info.quality is not None
@@ -208,6 +211,25 @@ def test_the_colours_of_ordinary_pictures_are_not_decoded(
     (photos / "night.jpg").write_bytes(FAULTS["dark"][1]())
     with pytest.raises(AssertionError):
         list(file_inspection.inspect_files([photos / "night.jpg"]))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg"])
+def test_no_picture_is_decoded_in_colour_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    Image.new("RGB", (90, 90), "white").save(tmp_path / f"white{suffix}")
+    decoded, decode = [], decoding.decode_image
+
+    def count(*arguments: Any, **options: Any) -> Any:
+        decoded.append(1)
+        return decode(*arguments, **options)
+
+    monkeypatch.setattr(decoding, "decode_image", count)
+    monkeypatch.setattr(file_inspection, "decode_image", count)
+    (info,) = file_inspection.inspect_files([tmp_path / f"white{suffix}"])
+    assert info.quality is not None
+    assert info.quality.tones is not None
+    assert len(decoded) == 1
 
 
 def test_files_are_inspected_alike_alone_and_in_batches(

@@ -34,6 +34,8 @@ MIXED_INDEX = [9, 8, 30, 4, 5, 6]
         (np.array(NAMES, dtype=object), NAMES),
         (np.array(NAMES)[:, None], NAMES),
         ([np.array([name]) for name in NAMES], NAMES),
+        ([np.array(name) for name in NAMES], NAMES),
+        ([np.array(number) for number in NUMBERS], NUMBERS),
         (list(np.array(NAMES)), NAMES),
         (pd.Series(NAMES, index=MIXED_INDEX), NAMES),
         (pd.Series(NAMES, dtype="category"), NAMES),

@@ -410,12 +410,21 @@ def test_a_report_that_cannot_be_written_loses_no_training(
     assert len(Classifier.load(output).classes_) == 3
 
 
-def test_pixels_that_do_not_fit_into_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("tiny_network")
+def test_pixels_that_do_not_fit_into_memory(
+    folder: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("clusterkit.classifiers.classifier.available_memory", lambda: 2 * 10**9)
     files = ImageFolder(folder, exclude="broken.png").files[:3]
-    message = r"3 images of 40000x40000 pixels take 14.4 GB, and 2.0 GB .*--image-size"
-    with pytest.raises(InvalidInputError, match=message):
-        Classifier("nn", image_size=40_000).fit(files, ["a", "b", "a"])
+    large, labels = Classifier("nn", image_size=40_000), ["a", "b", "a"]
+    message = r"3 images of 40000x40000 pixels take 28.8 GB, with the copy for training, and 2.0 GB"
+    with pytest.raises(InvalidInputError, match=rf"{message} .*--image-size"):
+        large.fit(files, labels)
+    with pytest.raises(InvalidInputError, match=r"pixels take 14.4 GB, and 2.0 GB"):
+        large.fit(files, labels, validation_data=(files, labels))
+    monkeypatch.setattr("clusterkit.classifiers.classifier.available_memory", lambda: 1_000)
+    with pytest.raises(InvalidInputError, match="are free: choose fewer images, or a last layer"):
+        Classifier(tiny_network.NAME, weights=tiny_weights, fine_tune=1).fit(files, labels)
 
 
 def test_an_unknown_network_on_the_command_line(folder: Path, tmp_path: Path) -> None:

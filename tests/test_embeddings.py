@@ -244,6 +244,7 @@ def test_sparse_and_masked_numbers_are_refused_everywhere(wrong: Any, said: str)
         # scikit-learn's checks expect it.
         assert isinstance(caught.value, TypeError) == isinstance(wrong, csr_matrix)
     assert Embeddings(np.ma.masked_array(np.eye(3))).shape == (3, 3)
+    assert Embeddings(pd.DataFrame({"_mask": [1.0, 0.0]})).shape == (2, 1)
 
 
 def test_bad_shapes() -> None:

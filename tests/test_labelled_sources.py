@@ -202,6 +202,25 @@ def test_the_labels_of_pixels_may_be_in_a_column_of_any_name(tmp_path: Path) -> 
     table.drop(columns="Digit").to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(InvalidInputError, match=r"must be a column of .*t.csv. Received: digit"):
         read_labelled(tmp_path / "t.csv", label_column="digit")
+    with pytest.raises(InvalidInputError, match=r"must be a column of .*t.csv. Received: digit$"):
+        read_labelled(tmp_path / "t.csv", label_column=["target", "digit"])
+
+
+def test_a_pixel_table_whose_header_is_of_code_page_1252(tmp_path: Path) -> None:
+    lines = ["étiquette;pixel0;pixel1;pixel2;pixel3", "à;0;1;2;3", "b;4;5;6;7"]
+    (tmp_path / "t.csv").write_text("\r\n".join(lines), encoding="cp1252")
+    data = read_labelled(tmp_path / "t.csv", label_column="étiquette")
+    assert (data.labels, np.ravel(data.images).tolist()) == (["à", "b"], list(range(8)))
+
+
+def test_columns_and_patterns_come_in_any_sequence(tmp_path: Path) -> None:
+    paint(tmp_path / "a.png", tmp_path / "b.png")
+    (tmp_path / "t.csv").write_text("file,breed,age\na.png,x,1\nb.png,y,2\n")
+    for column in (pd.Index(["breed"]), np.array(["breed"]), ("breed",)):
+        data = read_labelled(tmp_path / "t.csv", label_column=column, exclude=iter(()))
+        assert data.labels == ["x", "y"]
+    with pytest.raises(InvalidInputError, match="--exclude cannot be used"):
+        read_labelled(tmp_path / "t.csv", exclude=np.array(["a*", "b*"]))
 
 
 def test_pixels_beside_files_and_labels_are_no_pixel_table(tmp_path: Path) -> None:
@@ -443,4 +462,8 @@ def test_classes_that_read_alike_are_named(tmp_path: Path) -> None:
     # The last is e and an accent: another way to write the same name.
     table.write_text("path,labels\na.png,Été|Dog\nb.png,dog\nc.png,e\u0301te\u0301\n", "utf-8")
     with pytest.warns(Notice, match="read alike, .*: Dog, dog; e\u0301te\u0301, Été$"):
+        read_label_table(table)
+    many = [f"{i}.png,{name}{i}" for i in range(9) for name in ("a", "A")]
+    table.write_text("\n".join(["path,label", *(f"{row}_{line}" for row, line in enumerate(many))]))
+    with pytest.warns(Notice, match="its own: A0, a0; A1, a1; A2, a2 and 6 more$"):
         read_label_table(table)

@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 import weakref
 from collections.abc import Iterator
 from copy import copy
@@ -58,7 +59,7 @@ from clusterkit.plots import (
 )
 from clusterkit.plots.audit import PropertyBar
 from clusterkit.plots.inspection import ClusterRow
-from clusterkit.plots.style import BLUE, VERMILION, cluster_color, fit, wrap
+from clusterkit.plots.style import BLUE, INK, VERMILION, cluster_color, fit, wrap
 from clusterkit.similarity.similar import explain
 from clusterkit.similarity.space_audit import Audit
 from clusterkit.space_comparison import SpaceComparison, SpaceScores
@@ -311,6 +312,14 @@ def test_an_array_of_axes_or_a_figure_is_no_axes(displays: dict[str, Display]) -
     for wrong in (figure, figure.subplots(1, 2), 0):
         with pytest.raises(InvalidInputError, match=r"^ax must be one Axes, .* Received: "):
             displays["elbow"].plot(ax=wrong)
+    removed = figure.subplots()
+    removed.remove()
+    for wrong, said in (
+        (removed, "one that was removed"),
+        (figure.add_subplot(projection="3d"), "one of three dimensions"),
+    ):
+        with pytest.raises(InvalidInputError, match=said):
+            displays["elbow"].plot(ax=wrong)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -362,8 +371,9 @@ def test_an_explanation_with_tone_fits_axes_of_the_usual_size(layout: str) -> No
         assert not text.get_text() or page.x0 <= box.x0 < box.x1 <= page.x1, text.get_text()
 
 
+@pytest.mark.parametrize("is_tight", [False, True])
 @pytest.mark.parametrize("kind", ["crosstab", "elbow", "map"])
-def test_names_are_not_cut_off_on_axes_of_the_usual_size(kind: str) -> None:
+def test_names_are_not_cut_off_on_axes_of_the_usual_size(kind: str, is_tight: bool) -> None:
     names = {0: "grey wolf / timber wolf / red wolf", 1: "a very long name of a cluster"}
     display = {
         "crosstab": CrosstabDisplay([[7, 1], [2, 9]], list(names.values()), list(names.values())),
@@ -372,11 +382,21 @@ def test_names_are_not_cut_off_on_axes_of_the_usual_size(kind: str) -> None:
     }[kind]
     for size in ((6.4, 4.8), (8, 3)):
         figure = Figure(figsize=size)
-        display.plot(ax=figure.subplots())
+        ax = figure.subplots()
+        if is_tight:
+            figure.tight_layout()
+        display.plot(ax=ax)
         figure.draw_without_rendering()
         box, page = figure.get_tightbbox(), figure.bbox_inches
         assert (box.min >= page.min - 0.01).all()
         assert (box.max <= page.max + 0.01).all()
+
+
+def test_an_explanation_is_drawn_on_a_tiny_axes(displays: dict[str, Display]) -> None:
+    figure = Figure()
+    displays["explanation"].plot(ax=figure.subplots(8, 8)[0, 0])
+    figure.draw_without_rendering()
+    displays["explanation"].plot()
 
 
 def check_text_of(figure: Figure) -> None:
@@ -561,10 +581,36 @@ def test_on_dark_axes_a_display_is_as_on_light_ones(
     assert (change[drawn_pixels] > 120).mean() < 0.02
 
 
+def test_titles_on_dark_axes_are_seen_and_a_removed_display_leaves_no_paper() -> None:
+    display = MapDisplay(np.arange(40).reshape(20, 2) % 7, np.arange(20) % 2)
+    with style_context("dark_background"):
+        figure = Figure()
+        ax = figure.subplots()
+        ax.set_title("before", loc="right")
+        ax.text(0, 0, "note")
+        ax.text(1, 1, "own", color="red")
+        display.plot(ax=ax)
+        ax.set_title("after")
+        figure.canvas.draw()
+        colors = {text.get_text(): to_rgba(text.get_color()) for text in ax.findobj(Text)}
+        assert colors["before"] == colors["after"] == colors["note"] == to_rgba(INK)
+        assert colors["own"] == to_rgba("red")
+        ax.remove()
+        content = io.BytesIO()
+        figure.savefig(content, dpi=40)
+    assert np.asarray(Image.open(content).convert("L")).max() == 0
+
+
 def test_letters_without_a_font_are_told(emb: Embeddings) -> None:
     curve = elbow_curve(verdict="2 clusters \U0010fffd")
     with pytest.warns(Notice, match="drawn as □: Noto Sans CJK"):
         ElbowDisplay.from_curve(curve)
+    display = ElbowDisplay([2, 3], [2, 1], verdict="\U0010fffd")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Notice)
+        with pytest.raises(Notice):
+            display.plot()
+    assert display.figure_.axes
 
 
 def test_fit_replaces_what_no_font_has() -> None:

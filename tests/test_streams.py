@@ -168,6 +168,17 @@ def test_what_a_command_says_is_no_warning_of_a_library(tmp_path: Path, filters:
     assert said[1].startswith("Error: each class needs")
 
 
+@pytest.mark.parametrize("filters", ["ignore", "error"])
+def test_what_a_clusterer_says_is_no_warning_of_scikit_learn(tmp_path: Path, filters: str) -> None:
+    (tmp_path / "photos").mkdir()
+    for level in range(5):
+        Image.new("RGB", (8, 8), (level, 20 * level, 0)).save(tmp_path / "photos" / f"{level}.png")
+    assert run(tmp_path, "embed", "photos", "-e", "pixels").returncode == 0
+    done = run(tmp_path, "cluster", "-k", "2", PYTHONWARNINGS=filters)
+    assert done.returncode == 0
+    assert b"Warning: 1 of 5 rows are zero" in done.stderr
+
+
 def test_ctrl_c_while_the_program_starts_prints_no_traceback() -> None:
     program = """
 import os, signal, sys

@@ -270,7 +270,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.classes_ = self.task_.classes
         self.fingerprint_ = self._embedder().fingerprint if self._is_transfer else None
         self.input_shape_ = self._choose_shape(X)
-        inputs = self._read_inputs(X)
+        inputs = self._read_inputs(X, is_divided=validation_data is None)
         truth = self.task_.indicators(y)
         if validation_data is None:
             train, val = self._split(inputs, y, seed)
@@ -470,12 +470,12 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """Read images in the network's size; every file must be readable."""
         return strict_batches(X, self.input_shape_, default_batch_size(), resize=self.resize)
 
-    def _read_inputs(self, X: Any) -> NDArray[Any]:
+    def _read_inputs(self, X: Any, *, is_divided: bool = False) -> NDArray[Any]:
         """Return the training inputs: vectors if only a last layer is trained, else pixels."""
         if isinstance(X, Embeddings):
             return self._check_space(X)
         if not self.takes_embeddings:
-            _check_memory(len(X), self.input_shape_)
+            self._check_memory(len(X), is_divided=is_divided)
             inputs = np.empty((len(X), *self.input_shape_), np.uint8)
             for rows, pixels in self._read_batches(X):
                 inputs[rows] = pixels
@@ -487,6 +487,22 @@ class Classifier(ClassifierMixin, BaseEstimator):
         for rows, pixels in self._read_batches(X):
             vectors[rows] = extractor.extract(pixels).vectors
         return vectors
+
+    def _check_memory(self, n_images: int, *, is_divided: bool) -> None:
+        """Check that pixels fit into memory: otherwise the system may end the process.
+
+        Those that are divided into training and validation are copied.
+        """
+        height, width, _ = shape = self.input_shape_
+        needed, free = n_images * math.prod(shape) * (2 if is_divided else 1), available_memory()
+        if free is not None and needed > free:
+            smaller = "" if self._is_transfer else "a smaller image_size (--image-size), "
+            raise InvalidInputError(
+                f"{plural(n_images, 'image')} of {height}x{width} pixels take {format_gb(needed)}"
+                f"{', with the copy for training,' if is_divided else ','} and {format_gb(free)} "
+                f"of memory are free: choose {smaller}fewer images, or a last layer on "
+                "embeddings, such as network='xception' without fine_tune"
+            )
 
     def _is_stored(self, X: Any) -> bool:
         """Return whether the vectors of images are looked up in the store."""
@@ -608,18 +624,6 @@ def _check_pair(X: Any, y: Any) -> tuple[Any, list[Any]]:
             f"there must be one label per image. Received: {len(X)} images, {len(y)} labels"
         )
     return X, y
-
-
-def _check_memory(n_images: int, shape: tuple[int, int, int]) -> None:
-    """Check that pixels fit into memory: otherwise the system may end the process."""
-    needed, free = n_images * math.prod(shape), available_memory()
-    if free is not None and needed > free:
-        raise InvalidInputError(
-            f"{plural(n_images, 'image')} of {shape[0]}x{shape[1]} pixels take "
-            f"{format_gb(needed)}, and {format_gb(free)} of memory are free: choose a smaller "
-            "image_size (--image-size), fewer images, or a last layer on embeddings, such as "
-            "network='xception' without fine_tune"
-        )
 
 
 def _check_validation(given: Any) -> tuple[Any, list[Any]]:

@@ -186,7 +186,7 @@ def as_labels(y: Any) -> list[Any]:
     if isinstance(y, str | bytes | Mapping | Set) or not isinstance(y, Iterable):
         raise InvalidInputError(f"y must hold a label for each image, in order. Received: {y!r}")
     columns = list(y.columns) if hasattr(y, "columns") else None
-    labels = y if hasattr(y, "__array__") else list(y)
+    labels = y if hasattr(y, "__array__") else [_unwrapped(label) for label in y]
     if isinstance(labels, list) and _is_table(labels):
         labels = np.asarray([np.asarray(label) for label in labels])
     if not isinstance(labels, list):
@@ -209,6 +209,11 @@ def as_labels(y: Any) -> list[Any]:
     plain = [_plain_label(label, row) for row, label in enumerate(labels)]
     _check_kinds(plain)
     return plain
+
+
+def _unwrapped(label: Any) -> Any:
+    """Return the value of an array without dimensions, as of a tensor; others as they are."""
+    return label[()] if isinstance(label, np.ndarray) and not label.ndim else label
 
 
 def _is_table(labels: list[Any]) -> bool:

@@ -26,7 +26,7 @@ import click
 from clusterkit import __version__
 from clusterkit.cli.options import Group
 from clusterkit.cli.outputs import notice
-from clusterkit.errors import ClusterkitError, Notice
+from clusterkit.errors import ClusterkitError, ClusterkitWarning, Notice
 from clusterkit.utils.imports import find_backend_problem, load
 from clusterkit.utils.silence import silenced_stderr
 
@@ -230,6 +230,8 @@ def quiet_libraries() -> Iterator[None]:
             # PYTHONWARNINGS and -W are about libraries: what a command says about the input is
             # neither hidden by them nor an error.
             warnings.filterwarnings("default", category=UserWarning, module=_OWN_MODULES)
+            # Where scikit-learn calls a clusterer, these are warnings of its modules.
+            warnings.filterwarnings("default", category=ClusterkitWarning)
         if not is_quiet:
             yield
             return

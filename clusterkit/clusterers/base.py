@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, validate_data
 
-from clusterkit.errors import InvalidInputError
+from clusterkit.errors import ClusterkitWarning, InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
 from clusterkit.utils.arguments import check_at_least, check_vectors, is_number
@@ -25,7 +25,7 @@ _MAX_RATIO = 1e18
 _LARGEST_UNIT = 2.0**127
 
 
-class ClusteringWarning(UserWarning):
+class ClusteringWarning(ClusterkitWarning):
     """The clustering may not be what was intended."""
 
 

@@ -170,17 +170,18 @@ def read_labelled(
         )
     if not source.exists():
         raise NotFoundError(f"no such file or folder: {source}")
+    exclude = as_list(exclude)
+    label_column = None if label_column is None else as_list(label_column)
     columns = {
         "--label-column": label_column,
         "--path-column": path_column,
         "--label-separator": label_separator,
     }
     if source.is_file() and source.suffix.lower() in TABLE_SUFFIXES:
-        named = as_list(label_column or ())
-        if is_pixel_csv(source, named):
+        if is_pixel_csv(source, label_column or ()):
             del columns["--label-column"]
             _refuse(columns | {"--exclude": exclude}, source, "a table of pixels")
-            return _from_pixel_csv(source, named)
+            return _from_pixel_csv(source, label_column or ())
         _refuse({"--exclude": exclude}, source, "a table: remove its lines instead")
         return _from_label_csv(
             source,
@@ -200,7 +201,7 @@ def read_labelled(
     if idx_files:
         _refuse({"--exclude": exclude}, source, "a folder of idx files")
         return _from_idx(idx_files)
-    return _from_folder(source, as_list(exclude))
+    return _from_folder(source, exclude)
 
 
 def _refuse(options: Mapping[str, Any], source: Path, what: str) -> None:

@@ -85,14 +85,17 @@ def read_pixel_csv(
 
     header, delimiter, encoding, n_before = sniff(path)
     labelled = [name for name in header if _is_label(name) or _is_among(name, label_column)]
-    if label_column and not any(_is_among(name, label_column) for name in header):
+    if unknown := [name for name in label_column if not _is_among(name, header)]:
         raise InvalidInputError(
-            f"--label-column must be a column of {path}. Received: {', '.join(label_column)}"
+            f"--label-column must be a column of {path}. Received: {', '.join(unknown)}"
         )
     try:
         table = arrow.read_csv(
             path,
-            arrow.ReadOptions(encoding=encoding or "utf8", skip_rows=n_before),
+            # The names as they were read: in code page 1252, pyarrow cannot decode them.
+            arrow.ReadOptions(
+                encoding=encoding or "utf8", skip_rows=n_before + 1, column_names=header
+            ),
             arrow.ParseOptions(delimiter=delimiter),
             # Labels are strings: 01 is not 1.
             arrow.ConvertOptions(column_types=dict.fromkeys(labelled, binary())),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clusterkit.errors import Notice
+from clusterkit.utils.text import first_few
 
 TRAIN, VALIDATION, TEST = "train", "val", "test"
 # Images to be predicted, without labels.
@@ -122,13 +123,13 @@ def are_parts(meant: Collection[str | None]) -> bool:
 def warn_of_look_alikes(classes: Iterable[str], source: str | Path) -> None:
     """Warn of classes whose names differ only in case or coding: often one class is meant."""
     spelled = defaultdict(set)
-    for name in classes:
+    for name in set(classes):
         spelled[unicodedata.normalize("NFC", name).casefold()].add(name)
     alike = [", ".join(sorted(names)) for _, names in sorted(spelled.items()) if len(names) > 1]
     if alike:
         warnings.warn(
             f"classes in {source} read alike, and each counts as one of its own: "
-            f"{'; '.join(alike)}",
+            f"{first_few(alike, separator='; ')}",
             Notice,
             stacklevel=4,
         )

@@ -78,7 +78,7 @@ class PictureQuality(NamedTuple):
     steepness : float or None
         The sharpness, see :func:`measure_steepness`.
     tones : Tones or None
-        None if the brightness alone shows that they are ordinary.
+        None if they seem ordinary by the brightness alone, see :func:`may_be_extreme`.
     side : int
         Longer side of the picture, in pixels.
     """
@@ -120,7 +120,8 @@ def may_be_extreme(lines: Lines) -> bool:
     Returns
     -------
     bool
-        If it is False, the colours need not be measured.  It is True for about one of nine photos.
+        If it is False, the colours are hardly worth measuring: 4 of 816 overexposed photos are
+        missed.  It is True for about one of nine photos.
     """
     rows = lines.rows
     low, high, dark = (

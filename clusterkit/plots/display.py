@@ -16,6 +16,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -77,7 +78,7 @@ class Display(ABC):
         ------
         InvalidInputError
             If there is nothing to draw, a parameter that is a number is not one of at least 1, or
-            ``ax`` is not an Axes.
+            ``ax`` is not an Axes of two dimensions in a figure.
 
         Warns
         -----
@@ -92,13 +93,17 @@ class Display(ABC):
                 "ax must be one Axes, such as plt.subplots()[1] or one of its array. "
                 f"Received: {type(ax).__name__}"
             )
+        if ax is not None and (ax.figure is None or ax.name == "3d"):
+            raise InvalidInputError(
+                "ax must be in a figure, and of two dimensions. Received: "
+                + ("one that was removed" if ax.figure is None else "one of three dimensions")
+            )
         make_figure = _figure_maker()
         is_given = ax is not None
         with styled():
             if ax is None:
                 ax = self._new_axes(make_figure)
-            figure = ax.get_figure(root=True)
-            assert figure is not None
+            figure = whole_figure(ax)
             others = set(figure.axes) - {ax}
             is_dark = _is_dark(figure) or _is_dark(ax)
             if is_dark:
@@ -107,13 +112,13 @@ class Display(ABC):
             drawn = [one for one in figure.axes if one not in others]
             if is_dark:
                 figure.add_artist(_Paper(drawn), clip=True)
-            if is_given and figure.get_layout_engine() is None and drawn == [ax]:
+            if is_given and not has_layout(ax) and drawn == [ax]:
                 _make_room(ax)
             # Existing Axes may have a font that lacks glyphs.
             for text in ax.findobj(Text):
                 text.set_fontfamily(font_families())
-        _warn_of_unknown_letters(drawn)
         self.figure_ = ax.figure
+        _warn_of_unknown_letters(drawn)
         return self
 
     def _new_axes(self, make_figure: Callable[..., Figure]) -> Axes:
@@ -161,14 +166,29 @@ class _Paper(Artist):
 
     def draw(self, renderer: Any) -> None:
         """Draw it around the Axes with their text, wherever the layout has put them."""
-        boxes = [box for ax in self._axes if (box := ax.get_tightbbox(renderer)) is not None]
-        figure = self.get_figure(root=True)
-        if not boxes or figure is None:
+        # Without Axes that were removed since.
+        axes = [ax for ax in self._axes if ax.figure and ax in ax.figure.axes]
+        boxes = [box for ax in axes if (box := ax.get_tightbbox(renderer)) is not None]
+        if not boxes:
             return
+        figure = whole_figure(axes[0])
         box = Bbox.union(boxes).padded(_MARGIN * figure.dpi / 72)
         sheet = Rectangle(box.p0, box.width, box.height, facecolor="white", linewidth=0)
         sheet.set_figure(figure)
         sheet.draw(renderer)
+
+
+def whole_figure(ax: Axes) -> Figure:
+    """Return the figure of an Axes, also if it is in a subfigure."""
+    # Its own method for this is new in matplotlib 3.10.
+    return ax.figure.canvas.figure
+
+
+def has_layout(ax: Axes) -> bool:
+    """Return whether matplotlib makes room for the text around an Axes."""
+    engine = whole_figure(ax).get_layout_engine()
+    # tight_layout() makes room once, and leaves an engine that does nothing.
+    return not (engine is None or isinstance(engine, PlaceHolderLayoutEngine))
 
 
 def _is_dark(place: Figure | Axes) -> bool:
@@ -184,6 +204,10 @@ def _whiten(ax: Axes) -> None:
     ax.tick_params(which="both", color=QUIET, labelcolor=INK)
     for axis in (ax.xaxis, ax.yaxis):
         axis.label.set_color(INK)
+    # Titles and notes of the caller, also titles that are set after the display is drawn.
+    for text in ax.get_children():
+        if isinstance(text, Text) and on_color(to_hex(text.get_color())) == INK:
+            text.set_color(INK)
 
 
 def _make_room(ax: Axes) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from clusterkit.errors import ImageError
 from clusterkit.images.folder import read_image
 from clusterkit.images.tone import in_grey
-from clusterkit.plots.display import Display
+from clusterkit.plots.display import Display, has_layout
 from clusterkit.plots.pictures import Picture, Sheet, load_picture
 from clusterkit.plots.style import (
     BLUE,
@@ -134,8 +134,8 @@ class ExplanationDisplay(Display):
         has_room = width > 0.95 * _WIDTH
         said = wrap(self.title, (0.95 if has_room else 0.8) * width, size=10.5, lines=3)
         scale = height / self._size()[1]
-        # In a new figure two lines have room.
-        words_height = max(_WORDS * scale, 17 * (said.count("\n") + 1))
+        # In a new figure two lines have room; in a tiny Axes they take at most half.
+        words_height = min(max(_WORDS * scale, 17 * (said.count("\n") + 1)), height / 2)
         rest = (height - words_height) / (_PICTURES + _CHARTS)
         heights = [words_height, _PICTURES * rest, _CHARTS * rest]
         words, above, below = self._divide(ax, 3, 1, height_ratios=heights)[:, 0]
@@ -143,7 +143,7 @@ class ExplanationDisplay(Display):
         title = words.text(0, 1, said, va="top", fontsize=10.5)
         title.set_in_layout(False)
         pictures = self._divide(above, 1, 4)[0]
-        if _has_layout(ax):
+        if has_layout(ax):
             charts = self._divide(below, 1, 2, width_ratios=[1, 1.15])[0]
         else:
             rest = max(0.1, width - _NAMES - _NUMBERS - _BETWEEN)
@@ -201,7 +201,7 @@ class ExplanationDisplay(Display):
 def _points(ax: Axes) -> tuple[float, float]:
     """Return the (width, height) of an Axes in points, as its layout will make it."""
     figure = ax.figure
-    if _has_layout(ax):
+    if has_layout(ax):
         spec = ax.get_subplotspec()
         rows, columns = (1, 1) if spec is None else spec.get_gridspec().get_geometry()
         n_rows, n_columns = (1, 1) if spec is None else (len(spec.rowspan), len(spec.colspan))
@@ -210,12 +210,6 @@ def _points(ax: Axes) -> tuple[float, float]:
     else:
         width, height = ax.get_window_extent().size
     return 72 * width / figure.dpi, 72 * height / figure.dpi
-
-
-def _has_layout(ax: Axes) -> bool:
-    """Return whether matplotlib makes room for the text around an Axes."""
-    figure = ax.get_figure(root=True)
-    return figure is not None and figure.get_layout_engine() is not None
 
 
 def _draw_tone(ax: Axes, tone: ToneInfluence | None, *, has_room: bool) -> None:

@@ -15,6 +15,7 @@ from clusterkit.images.decoding import decode_grey, decode_image
 from clusterkit.images.folder import FileStatus, digest_bytes, read_bytes
 from clusterkit.images.formats import fits_suffix, has_frames, name_format
 from clusterkit.images.jpeg import read_frame, read_jpeg_orientation
+from clusterkit.images.pixels import to_grey
 from clusterkit.images.quality import (
     Lines,
     PictureQuality,
@@ -133,11 +134,17 @@ def _open(file: Path) -> tuple[FileInfo, _Picture | None]:
         return FileInfo(status, str(error)), None
     info = FileInfo(status, digest=digest_bytes(data), format=name_format(data))
     size = decoding_size(data)
+    rgb = None
     try:
-        grey, shape = decode_grey(data, size)
-        lines = take_lines(grey)
-        # Few pictures need their colours, without which decoding takes less time.
-        tones = measure_tones(decode_image(data, size)[0]) if may_be_extreme(lines) else None
+        if data.startswith(b"\xff\xd8"):
+            # Few photos need their colours, without which decoding a JPEG takes less time.
+            grey, shape = decode_grey(data, size)
+        else:
+            rgb, shape = decode_image(data, size)
+            grey = np.rint(to_grey(rgb)).astype(np.uint8)
+        lines, tones = take_lines(grey), None
+        if may_be_extreme(lines):
+            tones = measure_tones(decode_image(data, size)[0] if rgb is None else rgb)
     except ImageError as error:
         return info._replace(reason=str(error)), None
     info = info._replace(

@@ -198,9 +198,7 @@ def remove_confounders(
     vectors, removals, used = embeddings.vectors, [], []
     for name in names:
         known = of_name[name]
-        values = np.full((len(embeddings), known.values.shape[1]), np.nan)
-        values[measured.rows] = known.values
-        used.append(known._replace(values=values))
+        used.append(_of_all(known, measured.rows, len(embeddings)))
         vectors, removal = remove_confounder(vectors, used[-1])
         removals.append(removal)
     changed = [removal.name for removal in removals if removal.n_components]
@@ -216,6 +214,21 @@ def remove_confounders(
         }
         embeddings = replace(embeddings, vectors=vectors, space=source | space | made)
     return WithoutConfounders(embeddings, removals, used)
+
+
+def _of_all(known: Confounder, rows: NDArray[np.int64], n: int) -> Confounder:
+    """Return a confounder of some rows as one of all n rows, NaN for the others."""
+
+    def fill(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        filled = np.full((n, values.shape[1]), np.nan)
+        filled[rows] = values
+        return filled
+
+    return known._replace(
+        values=fill(known.values),
+        compared=tuple(map(fill, known.compared)),
+        predicted=None if known.predicted is None else fill(known.predicted),
+    )
 
 
 def as_confounders(properties: Sequence[ImageProperties], paths: Sequence[str]) -> list[Confounder]:

@@ -63,7 +63,7 @@ def check_vectors(X: Any, name: str = "X") -> None:
             f"clusterkit.Store('.clusterkit').read() returns. Received: {X!r}"
         )
     # NumPy would take the numbers below the mask.
-    if np.ma.is_masked(X):
+    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
         raise InvalidInputError(f"{name} must have no masked numbers. Received: a masked array")
 
 

@@ -152,11 +152,11 @@ def join_lines(lines: Iterable[object]) -> str:
     return "\n".join(map(printable, lines))
 
 
-def first_few(items: Iterable[str], max_items: int = 3) -> str:
+def first_few(items: Iterable[str], max_items: int = 3, *, separator: str = ", ") -> str:
     """Return the first items as text: "a, b, c and 4 more"."""
     items = list(items)
     more = f" and {len(items) - max_items} more" if len(items) > max_items else ""
-    return ", ".join(items[:max_items]) + more
+    return separator.join(items[:max_items]) + more
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
