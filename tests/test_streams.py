@@ -62,6 +62,8 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run the program from a shell, like a user."""
     command = ["sh", "-c", shell, "sh", sys.executable, "-m", "clusterkit", *arguments]
+    # What is not written at once is written at the end of the process, which may fail again.
+    environment = {"PYTHONUNBUFFERED": ""} | environment
     return subprocess.run(
         command, cwd=folder, env=os.environ | environment, capture_output=True, check=False
     )
@@ -233,9 +235,8 @@ def test_a_patient_stream_drops_what_cannot_be_written(monkeypatch: pytest.Monke
         notice("said to nobody")
         assert not sys.stderr.isatty()
         monkeypatch.undo()
-        with pytest.raises(OSError, match="No space"):
-            full.flush()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+        # Python does the same at the end of the process.
+        full.flush()
 
 
 def test_every_command_prints_through_the_same_functions() -> None:

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -25,7 +25,7 @@ import click
 
 from clusterkit import __version__
 from clusterkit.cli.options import Group
-from clusterkit.cli.outputs import notice
+from clusterkit.cli.outputs import discard, notice
 from clusterkit.errors import ClusterkitError, ClusterkitWarning, Notice
 from clusterkit.utils.imports import find_backend_problem, load
 from clusterkit.utils.silence import silenced_stderr
@@ -186,14 +186,20 @@ class PatientStream:
 
     def write(self, text: str) -> int:
         """Write if possible."""
-        with suppress(OSError, ValueError):  # ValueError: it was closed.
-            self._stream.write(text)
+        self._try(self._stream.write, text)
         return len(text)
 
     def flush(self) -> None:
         """Flush if possible."""
-        with suppress(OSError, ValueError):
-            self._stream.flush()
+        self._try(self._stream.flush)
+
+    def _try(self, act: Callable[..., Any], *arguments: Any) -> None:
+        """Write or flush; discard what cannot be written."""
+        with suppress(OSError, ValueError):  # ValueError: it was closed, or has no descriptor.
+            try:
+                act(*arguments)
+            except OSError:
+                discard(self._stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -197,12 +197,18 @@ def _write(text: str) -> None:
     try:
         print(text, end="", flush=True)
     except BrokenPipeError:
-        _drop_stdout()
+        discard(sys.stdout)
         raise click.exceptions.Exit(1) from None
+    except OSError:
+        discard(sys.stdout)
+        raise
 
 
-def _drop_stdout() -> None:
-    """Discard further output to stdout after its reader has ended."""
+def discard(stream: Any) -> None:
+    """Discard what a stream could not write, and all that follows.
+
+    Otherwise Python tries again at the end of the process, which then exits with 120.
+    """
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
