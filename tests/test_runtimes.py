@@ -3,6 +3,7 @@
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +24,7 @@ from clusterkit.networks.runtimes.base import (
     Started,
     lowest_cosine,
 )
-from clusterkit.networks.runtimes.cache import Agreement, cache_folder
+from clusterkit.networks.runtimes.cache import ComparisonFile, cache_folder
 
 BATCH = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
 
@@ -245,13 +246,14 @@ def test_without_openvino(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Rounding:
-    """A runtime whose last vector in bfloat16 is off by some angle."""
+    """A runtime that is slow in one precision, and whose last vector in bfloat16 is off."""
 
     name = "keras"
 
-    def __init__(self, angle: float, has_bfloat16: bool = True) -> None:
+    def __init__(self, angle: float, has_bfloat16: bool = True, slow: str = "float32") -> None:
         self.angle = angle
         self.has_bfloat16 = has_bfloat16
+        self.slow = slow
         self.compiled: list[str] = []
 
     def compile(self, precision: str, batch_size: int) -> Run:
@@ -259,6 +261,8 @@ class Rounding:
 
         def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
             vectors = np.tile(np.float32([1, 0]), (batch_size, 1))
+            if precision == self.slow:
+                time.sleep(0.05)
             if precision == "bfloat16":
                 vectors[-1] = np.cos(self.angle), np.sin(self.angle)
             return [vectors]
@@ -295,6 +299,19 @@ def test_precision_that_agrees(
     assert start(source_of(never), precision=precision).precision == expected
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("angle", [0.01, 0.05])
+def test_bfloat16_that_is_slower_is_used_only_on_request(
+    angle: float, rounding: Callable[..., Rounding]
+) -> None:
+    runtime = rounding(angle, True, "bfloat16")
+    for _ in range(2):  # the second time from memory
+        assert start(source_of(never)).precision == "float32"
+    assert runtime.compiled == ["bfloat16", "float32", "float32"]
+    if angle < 0.04:
+        assert start(source_of(never), precision="bfloat16").precision == "bfloat16"
+
+
 def test_precision_that_disagrees_on_one_image(rounding: Callable[..., Rounding]) -> None:
     runtime = rounding(0.05)
     for _ in range(2):  # the second time from memory
@@ -305,7 +322,7 @@ def test_precision_that_disagrees_on_one_image(rounding: Callable[..., Rounding]
     assert runtime.compiled.count("float32") == 2
 
 
-def test_an_agreement_is_remembered_by_weights_versions_and_processor(
+def test_a_comparison_is_remembered_by_weights_versions_and_processor(
     rounding: Callable[..., Rounding], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime = rounding(0.01)
@@ -326,7 +343,17 @@ def test_an_agreement_is_remembered_by_weights_versions_and_processor(
     assert compiled(source)[1:] == ["float32"]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"cosine": "x"}', '{"cosine": 7}', "{"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"cosine": 1}',
+        '{"cosine": "x", "speedup": 2}',
+        '{"cosine": 7, "speedup": 2}',
+        "{",
+    ],
+)
 def test_a_damaged_memory_is_none(
     content: str, empty_cache: Path, rounding: Callable[..., Rounding]
 ) -> None:
@@ -336,7 +363,10 @@ def test_a_damaged_memory_is_none(
     file.write_text(content)
     start(source_of(never))
     assert runtime.compiled == ["bfloat16", "float32"] * 2
-    assert Agreement(source_of(never), "keras").recall() == pytest.approx(np.cos(0.01))
+    found = ComparisonFile(source_of(never), "keras").read()
+    assert found is not None
+    assert found.cosine == pytest.approx(np.cos(0.01))
+    assert found.speedup > 1
 
 
 def test_without_a_cache_each_run_compares(
@@ -378,9 +408,9 @@ def test_precisions_are_compared_on_the_first_images(
     many = np.zeros((32, 16, 16, 3), np.uint8)
     started = start(source_of(never), many, 32)
     n = runtimes.COMPARED_IMAGES
-    assert seen == [("bfloat16", n), ("float32", n)]
+    assert seen == [("bfloat16", n), ("float32", n)] * 2
     started.run(many)
-    assert seen[2:] == [("bfloat16", 32)]
+    assert seen[4:] == [("bfloat16", 32)]
 
 
 def graph_file(cache: Path) -> Path:

@@ -61,7 +61,7 @@ class ShardOfImages(click.ParamType):
     "--precision",
     type=click.Choice(["auto", "float32", "bfloat16"]),
     show_default="as before, or auto",
-    help="auto is bfloat16 where the hardware has it and the vectors agree with float32.",
+    help="auto is bfloat16 where it is faster and the vectors agree with float32.",
 )
 @click.option(
     "--runtime",

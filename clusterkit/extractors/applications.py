@@ -105,8 +105,8 @@ class KerasApplication(Extractor):
     resize : {"stretch", "crop", "pad"}
         See :func:`clusterkit.images.resizing.resize_image`.
     precision : {"auto", "float32", "bfloat16"}
-        By default bfloat16 if the hardware supports it, the first images agree with float32, and
-        there are enough images to gain from it.
+        By default bfloat16 if it is faster, the first images agree with float32, and there are
+        enough images to gain from it.
     runtime : {"auto", "keras", "openvino"}
         By default OpenVINO if it is installed and there is no GPU.  Runtime and precision are not
         part of the fingerprint; see :mod:`clusterkit.networks.runtimes.choose`.

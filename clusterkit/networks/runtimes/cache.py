@@ -1,4 +1,4 @@
-"""Cache of networks on this machine: converted files, and the agreement of bfloat16."""
+"""Cache of networks on this machine: converted files, and how bfloat16 compares."""
 
 import hashlib
 import json
@@ -7,6 +7,7 @@ import sys
 from contextlib import suppress
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import NamedTuple
 
 from clusterkit import __version__
 from clusterkit.errors import InvalidInputError
@@ -61,8 +62,23 @@ def _version_of(library: str) -> str:
     return str(import_module(library).__version__)
 
 
-class Agreement:
-    """Agreement of bfloat16 with float32 for a network, as measured by an earlier run.
+class Comparison(NamedTuple):
+    """Comparison of bfloat16 with float32 for a network on this machine.
+
+    Attributes
+    ----------
+    cosine : float
+        The lowest cosine between vectors of both precisions.
+    speedup : float
+        Time in float32 divided by time in bfloat16.
+    """
+
+    cosine: float
+    speedup: float
+
+
+class ComparisonFile:
+    """The comparison of bfloat16 with float32 that an earlier run has made.
 
     Parameters
     ----------
@@ -78,16 +94,18 @@ class Agreement:
         path = cached_path("bfloat16", source, library=library, machine=describe_processor())
         self._file = path.with_name(f"{path.name}.json")
 
-    def recall(self) -> float | None:
-        """Return the lowest cosine between vectors of both precisions; None if unknown."""
+    def read(self) -> Comparison | None:
+        """Return the comparison; None if there is none."""
         # A damaged file counts as missing: the precisions are compared again.
         with suppress(OSError, ValueError, TypeError, KeyError):
-            cosine = float(json.loads(self._file.read_text(encoding="utf-8"))["cosine"])
-            return cosine if -1 <= cosine <= 1 else None
+            found = json.loads(self._file.read_text(encoding="utf-8"))
+            comparison = Comparison(float(found["cosine"]), float(found["speedup"]))
+            if -1 <= comparison.cosine <= 1 and comparison.speedup > 0:
+                return comparison
         return None
 
-    def remember(self, cosine: float) -> None:
-        """Write the cosine for later runs; without a cache, each run compares again."""
+    def write(self, comparison: Comparison) -> None:
+        """Write the comparison for later runs; without a cache, each run compares again."""
         with suppress(OSError, InvalidInputError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self._file, json.dumps({"cosine": cosine}) + "\n")
+            write_whole(self._file, json.dumps(comparison._asdict()) + "\n")

@@ -1,10 +1,13 @@
 """Choose the runtime and precision of a network for the machine and the work at hand.
 
-bfloat16 halves the work on processors with hardware support, and changes vectors by less than two
-images of the same scene differ.  It is used only if each vector of the first
-:data:`COMPARED_IMAGES` images agreed with float32 to a cosine of :data:`MIN_COSINE`, now or in an
-earlier run on this machine.  Vectors of both precisions and of all runtimes therefore belong to the
-same embedding space, and neither is part of an extractor's fingerprint.
+bfloat16 halves the work on processors that multiply matrices in it, and changes vectors by less
+than two images of the same scene differ.  Other processors have instructions for it and are slower:
+an Intel processor whose AMX is hidden from virtual machines took 1.5 to 1.8 times as long (Xception
+and ResNet-50, TensorFlow and OpenVINO).  It is used only if the first :data:`COMPARED_IMAGES`
+images took less time and each of their vectors agreed with float32 to a cosine of
+:data:`MIN_COSINE`, now or in an earlier run on this machine.  Vectors of both precisions and of all
+runtimes therefore belong to the same embedding space, and neither is part of an extractor's
+fingerprint.
 
 For fewer than :data:`FEW_IMAGES` images, converting and comparing would take longer than they save,
 and are skipped.
@@ -12,6 +15,7 @@ and are skipped.
 
 import importlib.util
 import os
+import time
 import warnings
 
 import numpy as np
@@ -21,11 +25,12 @@ from clusterkit.errors import InvalidInputError, MissingDependencyError, Weights
 from clusterkit.networks.runtimes.base import (
     MIN_COSINE,
     NetworkSource,
+    Run,
     Runtime,
     Started,
     lowest_cosine,
 )
-from clusterkit.networks.runtimes.cache import Agreement
+from clusterkit.networks.runtimes.cache import Comparison, ComparisonFile
 from clusterkit.utils.imports import find_backend_problem, require
 from clusterkit.utils.parallel import has_gpu
 
@@ -51,7 +56,7 @@ class OpenNetwork:
     runtime : {"auto", "keras", "openvino"}
         ``auto`` is OpenVINO if it is installed and there is no GPU, otherwise Keras.
     precision : {"auto", "float32", "bfloat16"}
-        ``auto`` is bfloat16 if the hardware supports it, otherwise float32.
+        ``auto`` is bfloat16 if the hardware is faster in it, otherwise float32.
     few : bool
         Whether there are fewer than :data:`FEW_IMAGES` images: then ``auto`` is float32, and
         OpenVINO only if it has the converted network.
@@ -114,28 +119,42 @@ class OpenNetwork:
         runtime, wanted = self._runtime, self._precision
         if wanted == "float32" or (wanted == "auto" and (self.few or not runtime.has_bfloat16)):
             return Started(runtime.compile("float32", batch_size), runtime.name, "float32")
-        agreement = Agreement(self._source, runtime.name)
-        cosine = agreement.recall()
+        file = ComparisonFile(self._source, runtime.name)
+        found = file.read()
         fast = exact = None
-        if cosine is None:
+        if found is None:
             fast = runtime.compile("bfloat16", batch_size)
             exact = runtime.compile("float32", batch_size)
-            some = images[:COMPARED_IMAGES]
-            # Only vectors are compared; class probabilities need less precision.
-            cosine = lowest_cosine(fast(some)[:1], exact(some)[:1])
-            agreement.remember(cosine)
-        if cosine >= MIN_COSINE:
+            found = _compare(fast, exact, images[:COMPARED_IMAGES])
+            file.write(found)
+        agrees, is_worth_it = found.cosine >= MIN_COSINE, found.speedup > 1
+        if agrees and (is_worth_it or wanted == "bfloat16"):
             fast = fast or runtime.compile("bfloat16", batch_size)
             return Started(fast, runtime.name, "bfloat16")
-        finding = (
-            f"bfloat16 moves the vectors of {self._source.name} too far from float32 "
-            f"(cosine {cosine:.4f}, at least {MIN_COSINE} is allowed)"
-        )
-        if wanted == "bfloat16":
-            raise InvalidInputError(f"{finding}: use the precision float32 or auto")
-        warnings.warn(f"{finding}: computing in float32", stacklevel=2)
+        if not agrees:
+            finding = (
+                f"bfloat16 moves the vectors of {self._source.name} too far from float32 "
+                f"(cosine {found.cosine:.4f}, at least {MIN_COSINE} is allowed)"
+            )
+            if wanted == "bfloat16":
+                raise InvalidInputError(f"{finding}: use the precision float32 or auto")
+            if is_worth_it:
+                warnings.warn(f"{finding}: computing in float32", stacklevel=2)
         exact = exact or runtime.compile("float32", batch_size)
         return Started(exact, runtime.name, "float32")
+
+
+def _compare(fast: Run, exact: Run, images: NDArray[np.uint8]) -> Comparison:
+    """Compare bfloat16 with float32 on some images."""
+    # Only vectors are compared; class probabilities need less precision.
+    cosine = lowest_cosine(fast(images)[:1], exact(images)[:1])
+    seconds = []
+    # The first passes have prepared the network; the second ones are timed.
+    for run in (fast, exact):
+        start = time.perf_counter()
+        run(images)
+        seconds.append(time.perf_counter() - start)
+    return Comparison(cosine, seconds[1] / seconds[0])
 
 
 def _open(source: NetworkSource, runtime: str, few: bool) -> Runtime:
