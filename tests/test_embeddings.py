@@ -16,7 +16,7 @@ from clusterkit import clusterers
 from clusterkit.elbow import elbow_curve
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError
 from clusterkit.similarity import CosineNeighbors
-from clusterkit.store.embeddings import Embeddings, Failure, concatenate, describe_space
+from clusterkit.store.embeddings import Embeddings, Failure, describe_space
 
 ROOT = Path("/photos")
 SPACE = {"extractor": "xception", "fingerprint": "5d41402abc4b2a76", "dimension": 2}
@@ -262,21 +262,6 @@ def test_spaces_never_mix(emb: Embeddings) -> None:
         emb.check_same_space(other)
     emb.check_same_space(Embeddings(emb.vectors))
     emb.check_same_space(emb.vectors)
-    with pytest.raises(SpaceMismatchError):
-        concatenate([emb, Embeddings(emb.vectors, root=ROOT, space=other.space)])
-
-
-def test_concatenate(emb: Embeddings) -> None:
-    both = concatenate([emb, emb[[1]]])
-    assert both.paths == ["a.png", "b/c.png", "d.png", "b/c.png"]
-    assert both.vectors.shape == (4, 2)
-    assert both.top5 == [*emb.top5, None]
-    assert both.failures == emb.failures
-    assert concatenate([emb, Embeddings(np.eye(2), root=ROOT)]).digests is None
-    with pytest.raises(InvalidInputError, match="share one root"):
-        concatenate([emb, Embeddings(np.eye(2), root=Path("/other"))])
-    with pytest.raises(InvalidInputError, match="at least one"):
-        concatenate([])
 
 
 def test_words_for_people(emb: Embeddings) -> None:

@@ -129,7 +129,7 @@ def test_batches_are_full_and_failures_take_no_place(tmp_path: Path) -> None:
     for i in range(11):
         files.append(tmp_path / f"{i:02}.png")
         files[-1].write_bytes(b"broken" if i in (0, 4, 10) else PNG)
-    batches = list(read_batches(files, (8, 12), 3, workers=2))
+    batches = list(read_batches(files, (8, 12), 3))
     assert [batch.rows for batch in batches] == [[1, 2, 3], [5, 6, 7], [8, 9]]
     assert [[row for row, _ in batch.failures] for batch in batches] == [[0], [4], [10]]
     assert all("not an image" in reason for batch in batches for _, reason in batch.failures)

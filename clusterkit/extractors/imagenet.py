@@ -16,23 +16,21 @@ def class_names() -> tuple[str, ...]:
     return tuple(line.partition(" ")[2] for line in text.splitlines())
 
 
-def top_classes(probabilities: NDArray[np.float32], n: int = 5) -> list[TopClasses]:
-    """Return the most probable classes of each image.
+def top_classes(probabilities: NDArray[np.float32]) -> list[TopClasses]:
+    """Return the five most probable classes of each image.
 
     Parameters
     ----------
     probabilities : ndarray of shape (n_images, 1000)
         Rows of ImageNet class probabilities.
-    n : int
-        Classes per image.
 
     Returns
     -------
     list of list of (str, float)
-        For each image ``n`` pairs of class name and probability, the most probable first.
+        For each image five pairs of class name and probability, the most probable first.
     """
     names = class_names()
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :n]
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
     return [
         [(names[i], float(row[i])) for i in columns]
         for row, columns in zip(probabilities, best, strict=True)

@@ -80,7 +80,7 @@ def align(
     return maps
 
 
-def warp(second: Floats, maps: Floats, side: int | None = None) -> tuple[Floats, NDArray[np.bool_]]:
+def warp(second: Floats, maps: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """Warp the second pictures of pairs to the positions of the first.
 
     Parameters
@@ -89,8 +89,6 @@ def warp(second: Floats, maps: Floats, side: int | None = None) -> tuple[Floats,
         The second pictures.
     maps : ndarray of shape (n, 2, 3), float32
         Maps from the first pictures to the second.
-    side : int, optional
-        Height and width of the first pictures; by default, those of the second.
 
     Returns
     -------
@@ -99,7 +97,7 @@ def warp(second: Floats, maps: Floats, side: int | None = None) -> tuple[Floats,
     inside : ndarray of shape (n, side, side), bool
         Whether the position is inside the second picture.
     """
-    side = second.shape[1] if side is None else side
+    side = second.shape[1]
     pictures, inside = _sample(second, maps, *_grid(side))
     return pictures.reshape(-1, side, side), inside.reshape(-1, side, side)
 

@@ -59,7 +59,6 @@ def read_batches(
     batch_size: int,
     *,
     resize: str = "stretch",
-    workers: int | None = None,
 ) -> Iterator[Batch]:
     """Read image files into batches of one size, decoding ahead in threads.
 
@@ -73,8 +72,6 @@ def read_batches(
         Readable images per batch; the last batch may have fewer, or none but failures.
     resize : {"stretch", "crop", "pad"}
         See :func:`clusterkit.images.resizing.resize_image`.
-    workers : int, optional
-        Number of decoding threads.
 
     Yields
     ------
@@ -89,7 +86,7 @@ def read_batches(
             return str(error)
 
     batch = _BatchBuilder(size)
-    workers = workers or reading_workers(files)
+    workers = reading_workers(files)
     for row, result in enumerate(map_ahead(read, files, ahead=2 * batch_size, workers=workers)):
         if isinstance(result, str):
             batch.failures.append((row, result))

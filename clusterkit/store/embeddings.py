@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -316,36 +316,6 @@ class Embeddings:
         return html.paragraph(said) + html.table(header, rows)
 
 
-def concatenate(parts: Sequence[Embeddings]) -> Embeddings:
-    """Concatenate the rows of embeddings with the same space and root.
-
-    Raises
-    ------
-    SpaceMismatchError
-        If they are from different spaces.
-    InvalidInputError
-        If the sequence is empty, or the roots differ.
-    """
-    if not parts:
-        raise InvalidInputError("concatenate needs at least one Embeddings. Received: none")
-    first = parts[0]
-    for part in parts[1:]:
-        first.check_same_space(part)
-        if part.root != first.root:
-            raise InvalidInputError(
-                f"paths must share one root. Received: {first.root} and {part.root}"
-            )
-    return Embeddings(
-        np.concatenate([part.vectors for part in parts]),
-        paths=[path for part in parts for path in part.paths],
-        root=first.root,
-        space=first.space,
-        top5=_chain([part.top5 for part in parts]),
-        digests=_chain([part.digests for part in parts]),
-        failures=[failure for part in parts for failure in part.failures],
-    )
-
-
 def fingerprint_of(X: Any) -> str | None:
     """Return the fingerprint of the vectors' space; None for a plain array."""
     fingerprint = getattr(X, "fingerprint", None)
@@ -457,9 +427,3 @@ def _is_whole(key: Any) -> bool:
 def _take(values: list[T] | None, rows: NDArray[np.int64]) -> list[T] | None:
     """Select rows of an optional list."""
     return None if values is None else [values[row] for row in rows]
-
-
-def _chain(lists: list[list[T] | None]) -> list[T] | None:
-    """Concatenate optional lists; None if one is missing."""
-    present = [values for values in lists if values is not None]
-    return [value for values in present for value in values] if len(present) == len(lists) else None
