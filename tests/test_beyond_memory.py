@@ -354,7 +354,7 @@ def test_a_sample_tells_what_it_is_of(space: Space) -> None:
 
 def test_rows_are_taken_in_the_order_that_is_asked_for(space: Space) -> None:
     stream = space.stream()
-    rows = np.array([300, 2, 5])
+    rows = np.array([300, 2, -1, 5, 2])
     taken = stream.take(rows)
     assert taken.paths == [stream.paths[row] for row in rows]
     np.testing.assert_array_equal(taken.vectors, space.read()[taken.paths].vectors)

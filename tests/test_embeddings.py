@@ -55,9 +55,13 @@ def test_attributes_are_not_assigned_to_but_replaced_in_a_copy(emb: Embeddings) 
     assert emb.find("/other/d.png") is None
 
 
-def test_a_root_may_be_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_root_is_an_absolute_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type
+) -> None:
     monkeypatch.chdir(tmp_path)
-    emb = Embeddings(np.eye(2), paths=["a.png", "b.png"], root="photos")
+    emb = Embeddings(np.eye(2), paths=["a.png", "b.png"], root=kind("photos"))
+    assert emb.root == tmp_path / "photos"
     assert emb.files == [tmp_path / "photos/a.png", tmp_path / "photos/b.png"]
     assert emb.row(Path("photos/b.png")) == 1
 

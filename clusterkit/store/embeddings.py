@@ -167,7 +167,7 @@ class Embeddings:
         object.__setattr__(self, "vectors", vectors)
         object.__setattr__(self, "paths", paths)
         object.__setattr__(self, "failures", list(self.failures))
-        if isinstance(self.root, str):
+        if self.root is not None:
             object.__setattr__(self, "root", as_path(absolute(self.root)))
 
     @property

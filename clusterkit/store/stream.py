@@ -180,20 +180,21 @@ class VectorStream:
         )
 
     def take(self, rows: NDArray[np.int64], *, progress: bool = False) -> Embeddings:
-        """Load some images, in the order of their row numbers, each once.
+        """Load some images.
 
         Parameters
         ----------
         rows : ndarray of shape (m,), int
-            Row numbers.
+            Row numbers, in any order; as in an array, negative ones count from the end.
         progress : bool
             Whether to show a progress bar over the parts.
 
         Returns
         -------
         Embeddings
+            One row per row number, in their order.
         """
-        rows = np.asarray(rows, np.int64)
+        rows = np.arange(len(self))[np.asarray(rows, np.int64)]
         chosen = np.zeros(len(self), np.bool_)
         chosen[rows] = True
         some = self.select(chosen)
