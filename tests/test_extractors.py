@@ -17,7 +17,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import get_tags
 
 from clusterkit.embedding.embed import embed
-from clusterkit.errors import InvalidInputError, WeightsError
+from clusterkit.errors import ImageError, InvalidInputError, WeightsError
 from clusterkit.extractors import Extraction, Extractor, Xception, create_extractor, extractor_names
 from clusterkit.extractors.applications import NETWORKS, KerasApplication, _pooled_features
 from clusterkit.extractors.imagenet import class_names
@@ -280,6 +280,8 @@ def test_pixels_are_a_small_copy_of_the_picture(tmp_path: Path) -> None:
     assert create_extractor("pixels", resize="pad").fingerprint != extractor.fingerprint
     Image.fromarray(np.full((64, 48, 3), (255, 0, 51), np.uint8)).save(tmp_path / "plain.png")
     (plain,) = extractor.transform([tmp_path / "plain.png"]).reshape(-1, 32, 32, 3)
+    with pytest.raises(ImageError, match=r"gone\.png: the file does not exist"):
+        extractor.transform([tmp_path / "plain.png", tmp_path / "gone.png"])
     np.testing.assert_allclose(plain, np.broadcast_to([1, 0, 0.2], plain.shape), atol=1e-6)
     with pytest.raises(InvalidInputError, match="resize must be one of"):
         create_extractor("pixels", resize="zoom").transform(images)

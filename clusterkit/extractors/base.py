@@ -357,6 +357,6 @@ class Extractor(_Parameterized, ABC):
         if files:
             self.prepare(len(files))
         for batch in read_batches(files, self.image_size, full, resize=self.resize):
-            for _, error in batch.failures:
-                raise ImageError(error)
+            for row, reason in batch.failures:
+                raise ImageError(f"{files[row]}: {reason}")
             yield batch.images

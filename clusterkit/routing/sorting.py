@@ -168,7 +168,8 @@ def sort_into_folders(
     if mode not in MODES:
         raise InvalidInputError(f"mode must be one of {', '.join(MODES)}. Received: {mode!r}")
     # Rows of pandas are counted as they come, not by their index.
-    files, names = as_list(files), list(names)
+    # One text is one name: its letters would be folders.
+    files, names = as_list(files), as_list(names)
     check_local(files)
     if len(files) != len(names):
         raise InvalidInputError(
@@ -277,9 +278,9 @@ def check_present(
 def _describe_gone(gone: Sequence[Path], n_files: int) -> str:
     """Describe how many files are gone, and what to do."""
     return (
-        f"{len(gone)} of the {plural(n_files, 'file')} are gone, such as {gone[0]}. Those that "
-        "were moved are found after `clusterkit embed` on the folder that they are in now; forget "
-        "those that were deleted with `clusterkit embed FOLDER --prune`"
+        f"{len(gone)} of the {n_files} files are gone, such as {gone[0]}. Those that were moved "
+        "are found after `clusterkit embed` on the folder that they are in now; forget those that "
+        "were deleted with `clusterkit embed FOLDER --prune`"
     )
 
 
