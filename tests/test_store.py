@@ -213,8 +213,11 @@ def test_a_damaged_part_leaves_the_rest_usable(
 ) -> None:
     part = space.parts[1]
     part.write_bytes(damage(part.read_bytes()))
-    with pytest.warns(UserWarning, match=r"part-000002.* is damaged.*`clusterkit embed` again"):
+    message = r"part-000002.* is damaged.*\. Run `clusterkit embed` again to restore its images"
+    with pytest.warns(UserWarning, match=f"{message}; until then they are left out"):
         emb = space.read()
+    with pytest.raises(StoreError, match=message):
+        list(space.stream().iter_batches(9))
     assert numbers(emb) == [0, 1, 2, 6, 7, 8]
     ((found, reason),) = space.verify()
     assert found == part

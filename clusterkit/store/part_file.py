@@ -174,7 +174,7 @@ def read_part(file: Path, columns: list[str], part: Part | None = None) -> pa.Ta
         names = set(opened.schema_arrow.names)
         table = opened.read([name for name in columns if name in names], use_threads=False)
     if part is not None and part.checksum != _metadata(table).get("checksum"):
-        raise StoreError(f"{file} is not the part that the list of parts names")
+        raise part_error(file, "not the part that the list of parts names")
     found = {
         name: table[name] if name in names else pa.nulls(len(table), _TYPES[name])
         for name in columns
@@ -183,7 +183,7 @@ def read_part(file: Path, columns: list[str], part: Part | None = None) -> pa.Ta
     for name, column in found.items():
         wrong_type = name != "vector" and column.type != _TYPES[name]
         if wrong_type or (name in ("path", "root") and column.null_count):
-            raise StoreError(f"{file} is {_OTHER_SHAPE}")
+            raise part_error(file, _OTHER_SHAPE)
     return pa.table(found)
 
 
@@ -199,11 +199,16 @@ def read_vectors(
     """
     table = read_part(file, ["vector"], part)
     if "vector" not in table.column_names or (len(rows) and rows.max() >= len(table)):
-        raise StoreError(f"{file} is {_OTHER_SHAPE}")
+        raise part_error(file, _OTHER_SHAPE)
     try:
         return table_vectors(table.take(rows), dimension)
     except ValueError as error:
-        raise StoreError(f"{file} is damaged: {error}") from error
+        raise part_error(file, f"damaged: {error}") from error
+
+
+def part_error(file: Path, problem: str) -> StoreError:
+    """Return the error of a part that cannot be used, with a remedy."""
+    return StoreError(f"{file} is {problem}. Run `clusterkit embed` again to restore its images")
 
 
 def iter_column(file: Path, column: str, n_rows: int) -> Iterator[pa.Table]:
@@ -314,7 +319,7 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
                 part = stack.enter_context(pq.ParquetFile(source, **options))
             yield part
     except FileNotFoundError as error:
-        raise StoreError(f"{file} is missing") from error
+        raise part_error(file, "missing") from error
     except ClusterkitError:
         raise
     # A damaged footer raises many kinds of errors.
@@ -324,8 +329,8 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
             raise failure from error
         if failure is not None:
             # Deleted by another run since it was opened.
-            raise StoreError(f"{file} is missing") from FileNotFoundError(str(file))
-        raise StoreError(f"{file} is damaged or cannot be read: {_reason(error)}") from error
+            raise part_error(file, "missing") from FileNotFoundError(str(file))
+        raise part_error(file, f"damaged or cannot be read: {_reason(error)}") from error
 
 
 def _with_plain_lists(data: bytes) -> bytes:

@@ -247,7 +247,7 @@ class Snapshot:
 
     def fetch(self, rows: list[Row]) -> list[Row]:
         """Fill rows with the vectors that are already in parts; return those whose part is gone."""
-        from clusterkit.store.part_file import table_top5, table_vectors
+        from clusterkit.store.part_file import part_error, table_top5, table_vectors
 
         rows = [row for row in rows if row.kept is not None]
         if not {row.kept[0] for row in rows if row.kept} <= self.listed.names:
@@ -275,7 +275,7 @@ class Snapshot:
             try:
                 vectors = table_vectors(table, self.description.info["dimension"])
             except ValueError as error:
-                raise StoreError(f"{self.file(part)} is damaged: {error}") from error
+                raise part_error(self.file(part), f"damaged: {error}") from error
             values = zip(
                 found,
                 vectors,
@@ -390,10 +390,7 @@ def file_of(place: Path, root: str, path: str) -> str:
 
 def _warn_of_damage(error: StoreError) -> None:
     """Warn that damaged data is left out."""
-    warnings.warn(
-        f"{error}. Its images are left out; run `clusterkit embed` again to restore them",
-        stacklevel=2,
-    )
+    warnings.warn(f"{error}; until then they are left out", stacklevel=2)
 
 
 def _files_of(place: Path, roots: list[str], paths: list[str]) -> Iterator[str]:

@@ -60,13 +60,13 @@ class PartRows:
         StoreError
             If the part is damaged, or was rewritten since the stream was opened.
         """
-        from clusterkit.store.part_file import table_vectors
+        from clusterkit.store.part_file import part_error, table_vectors
 
         for table in self.iter_tables("vector", n_rows):
             try:
                 yield table_vectors(table, self.dimension)
             except ValueError as error:
-                raise StoreError(f"{self.file} is damaged: {error}") from error
+                raise part_error(self.file, f"damaged: {error}") from error
 
     def iter_tables(self, column: str, n_rows: int) -> Iterator[Any]:
         """Yield one column of the rows, as tables of at most ``n_rows`` rows."""
