@@ -1,5 +1,6 @@
 """The report as it is written: from any clusters, with any files and names."""
 
+import html
 import json
 import re
 import shutil
@@ -97,7 +98,7 @@ def test_an_existing_page_is_replaced_only_on_request(found: Clustering, tmp_pat
     # A folder with files of the user must not be removed.
     (tmp_path / "report-sheets").mkdir()
     (tmp_path / "report-sheets/notes.txt").write_text("mine")
-    with pytest.raises(OutputExistsError, match="name another page"):
+    with pytest.raises(OutputExistsError, match=r"such as notes\.txt: name another page"):
         write_report(found, page, overwrite=True)
     assert (tmp_path / "report-sheets/notes.txt").exists()
     with pytest.raises(InvalidInputError, match=r"a report is a page, \.html"):
@@ -174,14 +175,17 @@ def test_noise_is_the_last_cluster(found: Clustering, tmp_path: Path) -> None:
 
 
 def test_a_table_knows_what_was_decided(found: Clustering, tmp_path: Path) -> None:
-    table = found.to_csv(tmp_path / "clusters.csv")
+    table = found.to_csv(tmp_path / "my clusters.csv")
     label(table, names={1: "my tigers"}, moves={found.embeddings.paths[0]: 9}, pin=[2])
-    data = data_of(write_report(table, tmp_path / "report.html", embeddings=found.embeddings).path)
+    page = write_report(table, tmp_path / "report.html", embeddings=found.embeddings).path
+    data = data_of(page)
     assert data["names"] == {"1": "my tigers"}
     assert data["kept"] == [1, 2, 9]
     assert data["next"] == 10
     assert data["paths"] == found.embeddings.paths
     assert len(data["exemplars"]) == 4 - (found.exemplars[0] > 0)
+    commands = html.unescape(page.read_text(encoding="utf-8").partition("<pre>")[2])
+    assert "clusterkit promote 'my clusters.csv' --into" in commands
 
 
 def test_a_table_of_another_space_and_images_that_are_elsewhere(
@@ -261,8 +265,9 @@ def test_reasons_and_findings_are_told_and_escaped(found: Clustering, tmp_path: 
     assert text.count("<rect class=") == 5
     none = write_report(found, tmp_path / "two.html", audit=Audit(found.embeddings, []))
     assert "found no problems" in none.path.read_text()
-    with pytest.raises(InvalidInputError, match="must be a result, a bool or 'auto'"):
-        write_report(found, tmp_path / "three.html", curve="some")
+    for wrong in ("some", audit, 5):
+        with pytest.raises(InvalidInputError, match="must be of type ElbowCurve, a bool or 'auto'"):
+            write_report(found, tmp_path / "three.html", curve=wrong)
 
 
 def test_a_map_by_umap_needs_its_extra(

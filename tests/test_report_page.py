@@ -31,6 +31,7 @@ from clusterkit.images.folder import ImageFolder
 from clusterkit.plots.style import cluster_color
 from clusterkit.report import write_report
 from clusterkit.similarity.space_audit import Audit, Finding
+from clusterkit.utils.text import printable
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -369,6 +370,20 @@ def test_decisions_are_taken_back_and_survive_a_reload(place: Place, open_page: 
     assert tab.locator("section.cluster").count() == 3
 
 
+def test_a_new_cluster_has_no_name_of_one_that_was_emptied(place: Place, open_page: Open) -> None:
+    tab = open_page(place.page)
+    for _ in range(2):
+        tab.locator("[role=option] .tick").first.click()
+        tab.click("#split")
+    assert labels_of(tab).count(4) == 1
+    tab.fill("[aria-label='Name of cluster 4']", "alone")
+    tab.press("[aria-label='Name of cluster 4']", "Enter")
+    tab.evaluate("Page.merge(4, 0)")
+    tab.locator("[role=option] .tick").first.click()
+    tab.click("#split")
+    assert tab.input_value("[aria-label='Name of cluster 5']") == ""
+
+
 def test_a_browser_that_keeps_nothing_says_so(place: Place, open_page: Open) -> None:
     forbid = "Storage.prototype.setItem = () => { throw new Error('full'); };"
     tab = open_page(place.page, script=forbid)
@@ -635,6 +650,9 @@ def test_hostile_names_stay_names(hostile: Place, open_page: Open, tmp_path: Pat
     shown = tab.locator("#list [role=option][title*='two']").first
     assert shown.get_attribute("title").partition(", ")[0] == "red/two\\nlines.png"
     name = "</script><b>x & \"y\" 'z' \\udc80 שלום"
+    # As on a terminal.
+    odd = ["\t\r\n\x1b\x9f", "\u00ad\u061c\u200b\ufeff", "a\u200cb", "\U000e0041", "plain"]
+    assert tab.evaluate("(texts) => texts.map(printable)", odd) == [*map(printable, odd)]
     field = "[aria-label='Name of cluster 2']"
     tab.fill(field, name)
     tab.press(field, "Enter")

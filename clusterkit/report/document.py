@@ -66,7 +66,7 @@ def make_document(
         The most probable ImageNet classes of the embeddings' rows.
     labels : sequence, optional
         The label of each image; None where it is missing.
-    inspection : Inspection, optional
+    inspection : ClusterInspection, optional
         How well images fit their clusters.
     output : path, optional
         The page, which links to the files; None for a server, which has them in ``images/``.

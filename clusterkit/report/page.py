@@ -18,7 +18,7 @@ from clusterkit.plots.style import cluster_color
 from clusterkit.report.page_images import PageImages
 from clusterkit.similarity.space_audit import Finding
 from clusterkit.utils.noise import NOISE
-from clusterkit.utils.text import printable, without_nan
+from clusterkit.utils.text import in_shell, printable, without_nan
 
 _FOLDER = Path(__file__).parent / "template"
 # Classic scripts, in this order: each uses definitions of earlier ones.
@@ -131,7 +131,7 @@ def _template() -> Any:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["printable"] = printable
+    environment.filters |= {"in_shell": in_shell, "printable": printable}
     return environment.get_template("page.html")
 
 

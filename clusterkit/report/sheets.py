@@ -66,7 +66,7 @@ def make_sheets(
         The images.
     order : ndarray of shape (n,), int
         The images in the order of their places, neighbours of a view near each other.
-    progress : bool, default False
+    progress : bool
         Whether to show a progress bar on a terminal.
 
     Returns
@@ -76,7 +76,7 @@ def make_sheets(
     """
     from PIL import features
 
-    # Encoded by all browsers since 2024; a Pillow without it writes WebP.
+    # All browsers decode AVIF since 2024; a Pillow without it writes WebP.
     form = "AVIF" if features.check("avif") else "WEBP"
     groups = [order[start : start + _PER_SHEET] for start in range(0, len(order), _PER_SHEET)]
     cells = np.empty(len(files), np.uint32)

@@ -105,10 +105,15 @@ def check_report_path(path: str | Path, *, overwrite: bool = False) -> Path:
         raise OutputExistsError(f"{folder} exists, where the thumbnails would be")
     if folder.is_dir():
         others = [file for file in os.listdir(folder) if not _OURS.fullmatch(file)]  # noqa: PTH208
-        if others or not overwrite:
+        if others:
             raise OutputExistsError(
-                f"{folder} exists, where the thumbnails would be; name another page"
-                + ("" if others else ", or allow it with --overwrite")
+                f"{folder}, where the thumbnails would be, has other files, such as {min(others)}: "
+                "name another page, or move them away"
+            )
+        if not overwrite:
+            raise OutputExistsError(
+                f"{folder} exists, where the thumbnails would be; name another page, or allow it "
+                "with --overwrite"
             )
     return path
 
@@ -217,12 +222,12 @@ def write_report(
         inspection = None if inspection == "auto" else inspection
     known = _find_labels(labels, page_images)
     n = len(page_images.embeddings)
-    if _is_wanted(curve, n, minimum=2, what="number of clusters"):
+    if _is_wanted(curve, ElbowCurve, n, minimum=2, what="number of clusters"):
         curve = elbow_curve(page_images.embeddings, random_state=random_state, progress=progress)
-    if _is_wanted(audit, n, minimum=3, what="audit"):
+    if _is_wanted(audit, Audit, n, minimum=3, what="audit"):
         audit = audit_space(page_images.embeddings, random_state=random_state, progress=progress)
     if (
-        _is_wanted(inspection, n, minimum=2, what="inspection")
+        _is_wanted(inspection, ClusterInspection, n, minimum=2, what="inspection")
         and page_images.algorithm is not None
     ):
         inspection = inspect_clusters(page_images.to_clustering())
@@ -282,11 +287,12 @@ def _remove_others(folder: Path, sheets: Mapping[str, bytes]) -> None:
         folder.rmdir()
 
 
-def _is_wanted(given: Any, n: int, *, minimum: int, what: str) -> bool:
+def _is_wanted(given: Any, kind: type, n: int, *, minimum: int, what: str) -> bool:
     """Return whether a part is to be computed for n images, with a notice if these are too few."""
-    if given != "auto" and isinstance(given, str):
+    if not (given is None or isinstance(given, bool | kind) or given == "auto"):
         raise InvalidInputError(
-            f"the {what} must be a result, a bool or 'auto'. Received: {given!r}"
+            f"the {what} must be of type {kind.__name__}, a bool or 'auto'. "
+            f"Received: {given!r:.100}"
         )
     is_wanted = given is True or (given == "auto" and n <= _MAX_AUTO)
     if given is True and n < minimum:

@@ -71,14 +71,18 @@ const Data = (() => {
   return data;
 })();
 
-// Control characters and those that turn the direction of the text could show another name.
-const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+// Control characters, invisible ones and those that turn the direction of the text could show another
+// name.  Persian and emoji need zero-width joiners.
+const UNPRINTABLE = /(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+const ESCAPES = { "\t": "\\t", "\n": "\\n", "\r": "\\r" };
 
-/** Return a text as one line that shows what is in it. */
+/** Return a text as one line that shows what is in it, with the escapes of Python as in its messages. */
 function printable(text) {
   return text.replace(UNPRINTABLE, (letter) => {
-    if (letter === "\n") return "\\n";
-    return "\\u" + letter.charCodeAt(0).toString(16).padStart(4, "0");
+    if (letter in ESCAPES) return ESCAPES[letter];
+    const code = letter.codePointAt(0).toString(16);
+    if (code.length <= 2) return `\\x${code.padStart(2, "0")}`;
+    return code.length <= 4 ? `\\u${code.padStart(4, "0")}` : `\\U${code.padStart(8, "0")}`;
   });
 }
 
@@ -105,7 +109,7 @@ function linkTo(row) {
   return Data.links.base + codes.join("").replaceAll("%2F", "/").replace(/^\/+/, "/");
 }
 
-/** Return a new element with attributes, properties of the dataset excepted, and children. */
+/** Return a new element with attributes, listeners such as "onclick", and children. */
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -122,7 +126,7 @@ function get(id) {
   return document.getElementById(id);
 }
 
-/** Return a function list that can be called as one. */
+/** Return a function that calls all that were added to it. */
 function signal() {
   const heard = [];
   const call = (...values) => heard.forEach((one) => one(...values));

@@ -109,6 +109,8 @@ const Decisions = (() => {
   function newNumber() {
     let number = Data.next;
     for (const label of labels) if (label >= number) number = label + 1;
+    // One whose images were all moved away still has its name.
+    for (const named of names.keys()) if (named >= number) number = named + 1;
     return number;
   }
 
