@@ -25,6 +25,7 @@ from clusterkit.networks.runtimes.base import (
     lowest_cosine,
 )
 from clusterkit.networks.runtimes.cache import ComparisonFile, cache_folder
+from clusterkit.utils.imports import keras_backend
 
 BATCH = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
 
@@ -211,6 +212,25 @@ def test_the_cache_is_where_the_system_keeps_its_own(
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     monkeypatch.setattr(sys, "platform", platform)
     assert cache_folder() == tmp_path / folder
+
+
+def test_a_user_without_a_home_names_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("CLUSTERKIT_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA", "KERAS_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", fail)
+    monkeypatch.setattr(Path, "expanduser", fail)
+    with pytest.raises(InvalidInputError, match=r"no home folder for the cache: .*CLUSTERKIT_CACHE"):
+        cache_folder()
+    monkeypatch.setenv("CLUSTERKIT_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.delitem(sys.modules, "keras")
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    assert keras_backend() == "tensorflow"
 
 
 def test_what_openvino_cannot_run_keras_runs(

@@ -109,9 +109,9 @@ def keras_backend() -> str:
         return str(sys.modules["keras"].config.backend())
     if chosen := os.environ.get("KERAS_BACKEND"):
         return chosen
-    folder = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-    # Keras also ignores an invalid file.
-    with suppress(OSError, ValueError, AttributeError):
+    folder = os.environ.get("KERAS_HOME") or "~/.keras"
+    # Keras also ignores an invalid file; a user without a home has none (RuntimeError).
+    with suppress(OSError, ValueError, AttributeError, RuntimeError):
         file = Path(folder).expanduser() / "keras.json"
         return str(json.loads(file.read_text(encoding="utf-8")).get("backend", "tensorflow"))
     return "tensorflow"

@@ -17,15 +17,27 @@ from clusterkit.utils.parallel import describe_processor
 
 
 def cache_folder() -> Path:
-    """Return the cache folder: ``CLUSTERKIT_CACHE``, or clusterkit's in the user's cache."""
+    """Return the cache folder: ``CLUSTERKIT_CACHE``, or clusterkit's in the user's cache.
+
+    Raises
+    ------
+    InvalidInputError
+        If the user has no home, as in some containers.
+    """
     if chosen := os.environ.get("CLUSTERKIT_CACHE"):
         return Path(chosen)
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        if sys.platform == "win32":
+            base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        else:
+            base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        raise InvalidInputError(
+            "this user has no home folder for the cache: name a folder with the environment "
+            "variable CLUSTERKIT_CACHE"
+        ) from None
     return Path(base) / "clusterkit"
 
 
