@@ -106,7 +106,7 @@ class Job:
     again : bool
         Whether known images are embedded again.
     kept_of_digest : dict
-        Stored vectors of contents whose size is not known, such as imported ones.
+        Stored vectors of contents whose size is not known.
     """
 
     extractor: Extractor

@@ -182,7 +182,7 @@ class EmbedRun:
         for path in self.images.paths:
             file = join(self.images.root, path)
             known = None if self.again else self.known.rows.get(file)
-            # Imported rows and missing files have no status.
+            # Missing files have no status, nor do some on object storage.
             if (
                 known
                 and known.error is None

@@ -257,11 +257,15 @@ class RememberedExtractor(Extractor):
     def _recall(self, name: str) -> Any:
         """Return a value of the description, which imported spaces lack."""
         if name not in self.space:
-            raise WeightsError(
-                f"images that are not in the space {self.space.get('extractor')} cannot be "
-                "embedded, since the network that made them is not known"
-            )
+            raise self._unknown_network()
         return self.space[name]
+
+    def _unknown_network(self) -> WeightsError:
+        """Return the error of a space whose network is not known."""
+        return WeightsError(
+            f"images that are not in the space {self.space.get('extractor')} cannot be embedded, "
+            "since the network that made them is not known"
+        )
 
     def _prepare(self, n_images: int) -> None:
         """Load the network."""
@@ -285,7 +289,7 @@ class RememberedExtractor(Extractor):
         """Return the extractor itself, with the first weights that match the space."""
         source = self.space.get("weights_source")
         if source is None and self.name not in WITHOUT_NETWORK:
-            self._recall("weights_source of a network")
+            raise self._unknown_network()
         is_file = str(source).endswith(".keras")
         # The file of an autoencoder holds its weights; those for other networks do not apply.
         given = self.weights if not is_file or str(self.weights).endswith(".keras") else None

@@ -136,7 +136,7 @@ def measure_properties(files: Sequence[str | Path], *, progress: bool = False) -
             return str(error)
 
     rows, found, failures = [], [], []
-    with progress_bar(total=len(files), name="looking", enabled=progress, unit="image") as bar:
+    with progress_bar(total=len(files), name="measuring", enabled=progress, unit="image") as bar:
         for row, result in enumerate(map_ahead(measure, files, ahead=64)):
             if isinstance(result, str):
                 failures.append((row, result))

@@ -306,7 +306,7 @@ def tell_store(store: Store | str | Path | None, moves: Mapping[str, str]) -> No
 def _with_digests(todo: Sequence[Transfer], *, progress: bool) -> list[Transfer]:
     """Add digests and signatures to the transfers."""
     found = []
-    for transfer in progress_bar(todo, name="check", unit="file", enabled=progress):
+    for transfer in progress_bar(todo, name="checking", unit="file", enabled=progress):
         if transfer.mode != "link" and transfer.digest is None:
             try:
                 transfer = transfer._replace(digest=digest_file(transfer.source))
@@ -368,7 +368,7 @@ def _carry_out(todo: Sequence[Transfer], into: Path, *, progress: bool) -> None:
     touched: set[Path] = set()
     try:
         for n_done, transfer in enumerate(
-            progress_bar(todo, name="sort", unit="file", enabled=progress)
+            progress_bar(todo, name="sorting", unit="file", enabled=progress)
         ):
             touched.add((into / transfer.target).parent)
             if transfer.mode == "move":

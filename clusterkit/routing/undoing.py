@@ -299,7 +299,7 @@ def _undo(folder: Path, manifest: Manifest, *, dry_run: bool, progress: bool) ->
     touched: set[Path] = set()
     moves = {}
     for transfer in progress_bar(
-        manifest.transfers[::-1], name="undo", unit="file", enabled=progress
+        manifest.transfers[::-1], name="undoing", unit="file", enabled=progress
     ):
         step = _Step()
         try:

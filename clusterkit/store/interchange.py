@@ -194,7 +194,7 @@ def write_vectors(
         with ExitStack() as opened:
             temporary = opened.enter_context(atomic_file(output))
             stream = opened.enter_context(temporary.open("wb"))
-            bar = progress_bar(name="export", enabled=progress, unit="image", total=len(paths))
+            bar = progress_bar(name="exporting", enabled=progress, unit="image", total=len(paths))
             batches = _advance(opened.enter_context(bar), _batches(embeddings))
             writers[output.suffix.lower()](stream, batches, embeddings.shape, paths, root)
     except OSError as error:
@@ -401,7 +401,7 @@ def _read_kind(arrays: Any, name: str) -> str:
         except ValueError:
             return "no array"
     if dtype.hasobject:
-        return "Python objects, which are not read: save text as text"
+        return "Python objects, which are not read: save strings"
     if len(shape) == 2 and dtype.kind in "fiu":
         return "vectors"
     if len(shape) == 1 and dtype.kind in "US":

@@ -143,7 +143,7 @@ class Autoencoder(Extractor):
         errors = np.full(len(files), np.nan)
         batches = read_batches(files, self.image_size, self.full_batch, resize=self.resize)
         with progress_bar(
-            total=len(files), name="rebuilding", enabled=progress, unit="image"
+            total=len(files), name="reconstructing", enabled=progress, unit="image"
         ) as bar:
             for batch in batches:
                 if batch.rows:
