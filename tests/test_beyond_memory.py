@@ -347,6 +347,10 @@ def test_a_sample_tells_what_it_is_of(space: Space) -> None:
     assert space.stream().sample(50, random_state=1).paths != some.paths
     assert space.stream().sample(1000).sampled is None
     assert as_sample(loaded, 50, random_state=0).sampled == some.sampled
+    assert as_sample(loaded, np.int64(50), random_state=np.int64(0)).sampled == some.sampled
+    for source in (loaded, space.stream()):
+        taken = as_sample(source, np.int64(50), random_state=np.int64(0)).sampled
+        json.dumps(taken)
     assert as_sample(loaded) is loaded
     with pytest.raises(InvalidInputError, match="at least 1"):
         space.stream().sample(0)

@@ -1,5 +1,7 @@
 """Tests of clusterkit.images.resizing."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -7,7 +9,10 @@ from PIL import Image, ImageOps
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.images import resizing
+from clusterkit.images.decoding import decode_image
 from clusterkit.images.resizing import resize_image
+from tests.image_writers import encode
+from tests.odd_files import PICTURE, picture
 
 BICUBIC = Image.Resampling.BICUBIC
 
@@ -67,6 +72,37 @@ def test_a_turned_view_resizes_like_its_copy() -> None:
     np.testing.assert_array_equal(
         resize_image(turned, (20, 30)), resize_image(np.ascontiguousarray(turned), (20, 30))
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (224, r"size must be \(height, width\) in pixels. Received: 224"),
+        ((5,), r"Received: \(5,\)"),
+        ((0, 5), "height must be an integer of at least 1. Received: height=0"),
+        ((5, 2.5), "Received: width=2.5"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_a_wrong_size_is_no_damage_of_the_image(size: Any, message: str, kind: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        decode_image(encode(PICTURE, kind), size)
+    with pytest.raises(InvalidInputError, match=message):
+        resize_image(picture(), size)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_a_size_may_be_a_list_or_of_numpy(kind: str) -> None:
+    for size in ([6, 8], np.array([6, 8]), (np.int64(6), np.int32(8))):
+        assert decode_image(encode(PICTURE, kind), size)[0].shape == (6, 8, 3)
+
+
+@pytest.mark.parametrize("shape", [(9, 9), (9, 9, 4), (0, 9, 3)])
+def test_only_colour_pictures_are_resized(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidInputError, match=r"must be uint8 of shape \(height, width, 3\)"):
+        resize_image(np.zeros(shape, np.uint8), (5, 5))
+    with pytest.raises(InvalidInputError, match="Received: float64"):
+        resize_image(np.zeros((9, 9, 3)), (5, 5))
 
 
 def test_an_unknown_mode_names_the_known() -> None:

@@ -26,7 +26,12 @@ from clusterkit.images.jpeg import (
 )
 from clusterkit.images.metadata import without_metadata
 from clusterkit.images.pixels import to_grey
-from clusterkit.images.resizing import check_resize_mode, resize_grey, resize_image
+from clusterkit.images.resizing import (
+    check_resize_mode,
+    check_size,
+    resize_grey,
+    resize_image,
+)
 from clusterkit.images.tiff import TIFF_STARTS, Tiff, exif_orientation
 from clusterkit.utils.imports import require
 
@@ -118,6 +123,8 @@ def decode_image(
 
     Raises
     ------
+    InvalidInputError
+        If ``size`` or ``resize`` is invalid.
     LargeImageError
         If it needs more than ``max_bytes``.
     ImageError
@@ -128,6 +135,7 @@ def decode_image(
         process.
     """
     check_resize_mode(resize)
+    size = None if size is None else check_size(size)
     if not data:
         raise ImageError("the file is empty")
     with Claim(max_bytes=max_bytes, in_background=in_background) as claim:

@@ -250,6 +250,8 @@ def read_image(
     ------
     ImageError
         If the file cannot be read as an image; the message is the reason.
+    InvalidInputError
+        If ``size`` or ``resize`` is invalid.
     """
     return decode_image(read_bytes(path), size, resize=resize)[0]
 

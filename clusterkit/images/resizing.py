@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
+from clusterkit.utils.arguments import check_at_least
 
 RESIZE_MODES = ("stretch", "crop", "pad")
 # Large images are resized in strips, since intermediate pixels take four bytes each.
@@ -40,7 +41,7 @@ def resize_image(
     Raises
     ------
     InvalidInputError
-        If the mode is unknown.
+        If the image, size or mode is invalid.
 
     Notes
     -----
@@ -49,9 +50,15 @@ def resize_image(
     factor.  The weights are Pillow's; Pillow rounds to 8 bits between the sides, which changes a
     few pixels by one level.
     """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise InvalidInputError(
+            "an image must be uint8 of shape (height, width, 3). "
+            f"Received: {image.dtype} {image.shape}"
+        )
     check_resize_mode(mode)
+    size = check_size(size)
     height, width = image.shape[:2]
-    if (height, width) == tuple(size):
+    if (height, width) == size:
         return image
     if mode == "pad":
         scale = min(size[0] / height, size[1] / width)
@@ -96,6 +103,13 @@ def check_resize_mode(mode: str) -> None:
         raise InvalidInputError(
             f"resize must be one of {', '.join(RESIZE_MODES)}. Received: {mode!r}"
         )
+
+
+def check_size(size: Any) -> tuple[int, int]:
+    """Return a target size, or raise InvalidInputError if it is not (height, width) in pixels."""
+    if not isinstance(size, list | tuple | np.ndarray) or len(size) != 2:
+        raise InvalidInputError(f"size must be (height, width) in pixels. Received: {size!r}")
+    return check_at_least(size[0], 1, "height"), check_at_least(size[1], 1, "width")
 
 
 def _apply(weights: Any, image: NDArray[Any]) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from clusterkit.store.embeddings import Embeddings, RandomSample, describe_space
 from clusterkit.store.space import Space
 from clusterkit.store.space_files import ABOUT, is_part, read_sealed, write_sealed
 from clusterkit.store.stream import VectorStream
-from clusterkit.utils.arguments import check_at_least, generator_from
+from clusterkit.utils.arguments import as_plain, check_at_least, generator_from
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.locations import as_path, glob
 from clusterkit.utils.memory import available_memory
@@ -469,7 +469,7 @@ def as_sample(
         If the size is below 1, or the source is none of these.
     """
     if size is not None:
-        check_at_least(size, 1, "sample")
+        size = check_at_least(size, 1, "sample")
     loaded = as_vectors(source)
     if isinstance(loaded, VectorStream):
         return loaded.sample(size, random_state=random_state, progress=progress)
@@ -478,7 +478,7 @@ def as_sample(
         return loaded
     rows = np.sort(generator_from(random_state).choice(n, size, replace=False))
     some = replace(loaded[rows], failures=loaded.failures)
-    return replace(some, sampled=RandomSample(size, n, random_state))
+    return replace(some, sampled=RandomSample(size, n, as_plain(random_state)))
 
 
 def _is_imported(space: Space) -> bool:

@@ -20,7 +20,7 @@ from clusterkit.store.embeddings import (
     TopClasses,
     describe_space,
 )
-from clusterkit.utils.arguments import check_at_least, generator_from
+from clusterkit.utils.arguments import as_plain, check_at_least, generator_from
 from clusterkit.utils.progress import progress_bar
 
 # Number of images that are read at a time.
@@ -247,15 +247,14 @@ class VectorStream:
         InvalidInputError
             If the size is below 1.
         """
-        size = SAMPLE_SIZE if size is None else size
-        check_at_least(size, 1, "size")
+        size = check_at_least(SAMPLE_SIZE if size is None else size, 1, "size")
         n = len(self)
         rows = np.arange(n)
         if size < n:
             rows = generator_from(random_state).choice(n, size, replace=False)
         rows = np.array(sorted(rows.tolist(), key=self.paths.__getitem__), np.int64)
         loaded = self.take(rows, progress=progress)
-        made = RandomSample(size, n, random_state) if size < n else None
+        made = RandomSample(size, n, as_plain(random_state)) if size < n else None
         return replace(loaded, sampled=made)
 
     @property
