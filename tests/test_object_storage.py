@@ -28,11 +28,12 @@ from clusterkit.errors import (
     UnreachableError,
 )
 from clusterkit.images.folder import FileStatus, ImageFolder, read_bytes
+from clusterkit.routing import sort_into_folders, undo
 from clusterkit.serve import create_app
 from clusterkit.serve.page import make_page
 from clusterkit.serve.served import Sources
 from clusterkit.similarity.similar import find_similar
-from clusterkit.store import markers
+from clusterkit.store import import_vectors, markers
 from clusterkit.store.part_file import read_part
 from clusterkit.store.space_files import read_sealed, write_sealed
 from clusterkit.store.store import Store
@@ -118,12 +119,25 @@ def test_no_place(address: str) -> None:
         as_path(address)
 
 
-def test_what_opens_local_files_says_that_this_is_none(tmp_path: Path) -> None:
+def test_what_opens_local_files_says_that_this_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = as_path("s3://bucket/a.png")
     with pytest.raises(InvalidInputError, match=r"s3://bucket/a\.png is on object storage"):
         Path(place)
     with pytest.raises(InvalidInputError, match="name a file on this machine"):
         check_output("s3://bucket/a.png")
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "a.png"
+    file.touch()
+    for call in (
+        lambda: sort_into_folders([file], ["cat"], "s3://bucket/sorted"),
+        lambda: undo("s3://bucket/sorted"),
+        lambda: import_vectors("s3://bucket/a.npz", tmp_path / "store"),
+    ):
+        with pytest.raises(InvalidInputError, match=r"s3://bucket/\S+ is on object storage"):
+            call()
+    assert [*tmp_path.iterdir()] == [file]
 
 
 # Images

@@ -149,9 +149,9 @@ def sort_into_folders(
     OutputExistsError
         If an earlier call sorted a file into another folder of ``into``, or in another mode.
     InvalidInputError
-        If the arguments are invalid, two names would be the same folder on some system, or a file
-        or folder cannot be read or written.  Completed transfers are kept, and the same call
-        continues with the rest.
+        If the arguments are invalid, ``into`` is on object storage, two names would be the same
+        folder on some system, or a file or folder cannot be read or written.  Completed transfers
+        are kept, and the same call continues with the rest.
 
     Warns
     -----
@@ -181,7 +181,7 @@ def sort_into_folders(
             f"{len(nameless)} of the {plural(len(files), 'file')} have no name of a folder, such "
             f"as {nameless[0]}: leave them out, or give them one"
         )
-    into = Path(os.path.abspath(into))  # noqa: PTH100 (resolve() would follow links)
+    into = Path(os.path.abspath(as_path(into)))  # noqa: PTH100 (resolve() would follow links)
     if not strict and (gone := check_present(files, into)):
         warnings.warn(f"left out: {_describe_gone(gone, len(files))}", Notice, stacklevel=2)
         left_out = set(gone)

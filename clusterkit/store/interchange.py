@@ -102,7 +102,7 @@ def import_vectors(
     """
     from clusterkit.store.part_file import Row
 
-    source = Path(source)
+    source = Path(as_path(source))
     name = source.stem if name is None else name
     if not re.fullmatch(r"[\w.-]+", name) or name.startswith(".") or name.endswith(".keras"):
         raise InvalidInputError(
