@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from clusterkit.embedding.embed import embed_to_store
-from clusterkit.errors import NotFoundError, SpaceMismatchError, StoreError
+from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError, StoreError
 from clusterkit.images.folder import ImageFolder
 from clusterkit.store.embeddings import Embeddings, Failure
 from clusterkit.store.part_file import Row
@@ -205,6 +205,12 @@ def zero(data: bytes) -> bytes:
 
 
 DAMAGES = [cut, flip, zero, lambda _: b"", lambda _: b"no Parquet at all"]
+
+
+def test_a_space_is_a_folder_of_the_store(tmp_path: Path) -> None:
+    for name in ("a/b", "../b"):
+        with pytest.raises(InvalidInputError, match=f"without slashes. Received: '{name}'"):
+            Store(tmp_path).open_space({"extractor": name, "fingerprint": "0" * 64, "dimension": 3})
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

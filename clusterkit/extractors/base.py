@@ -18,7 +18,7 @@ from clusterkit.images.batches import read_batches
 from clusterkit.images.folder import ImageFolder
 from clusterkit.images.pixels import as_images
 from clusterkit.images.resizing import check_resize_mode
-from clusterkit.utils.arguments import check_at_least
+from clusterkit.utils.arguments import as_plain, check_at_least
 from clusterkit.utils.locations import as_path
 from clusterkit.utils.parallel import default_batch_size
 
@@ -171,7 +171,7 @@ class Extractor(_Parameterized, ABC):
     def _identity(self) -> dict[str, Any]:
         """JSON-able parameters that affect the vectors; weights as a digest, never as a path."""
         parameters = self.get_params(deep=False)
-        return {k: v for k, v in parameters.items() if k not in self._neutral_parameters}
+        return {k: as_plain(v) for k, v in parameters.items() if k not in self._neutral_parameters}
 
     def describe(self) -> dict[str, Any]:
         """Return name, identity and preprocessing version of the extractor."""
@@ -247,15 +247,11 @@ class Extractor(_Parameterized, ABC):
         Raises
         ------
         InvalidInputError
-            If the shape or dtype is invalid.
+            If the shape or dtype is invalid, or the shape of what :meth:`_forward` returns.
         """
         images = self._check_batch(images)
         self._drop_outdated()
-        vectors, probabilities = self._forward(images)
-        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        if probabilities is not None:
-            probabilities = np.ascontiguousarray(probabilities, dtype=np.float32)
-        return Extraction(vectors, probabilities)
+        return self._check_extraction(self._forward(images), len(images))
 
     def feature_maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """Return the features of each location of images, whose average is the vector.
@@ -297,6 +293,24 @@ class Extractor(_Parameterized, ABC):
         if not 1 <= n <= full:
             raise InvalidInputError(f"a batch holds 1 to batch_size={full} images. Received: {n}")
         return images
+
+    def _check_extraction(self, made: Any, n: int) -> Extraction:
+        """Return the output for ``n`` images as float32, after a check of its shape."""
+        if not isinstance(made, Extraction):
+            raise InvalidInputError(
+                f"{type(self).__name__}._forward must return an Extraction. "
+                f"Received: {type(made).__name__}"
+            )
+        vectors, probabilities = made
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        if vectors.shape != (n, self.dimension):
+            raise InvalidInputError(
+                f"{type(self).__name__}._forward must return a vector of {self.dimension} numbers "
+                f"(its dimension) for each of {n} images. Received: shape {vectors.shape}"
+            )
+        if probabilities is not None:
+            probabilities = np.ascontiguousarray(probabilities, dtype=np.float32)
+        return Extraction(vectors, probabilities)
 
     def _drop_outdated(self) -> None:
         """Drop cached state if the parameters or the weights file have changed."""
