@@ -29,7 +29,7 @@ from clusterkit.similarity.space_audit import audit
 from clusterkit.space_comparison.compare import compare_spaces
 from clusterkit.store import Space, Store, VectorStream, is_large
 from clusterkit.store.part_file import Row
-from clusterkit.store.store import as_sample, read_or_stream
+from clusterkit.store.store import as_embeddings, as_sample, read_or_stream
 
 N, D = 400, 24
 
@@ -352,6 +352,8 @@ def test_a_sample_tells_what_it_is_of(space: Space) -> None:
         taken = as_sample(source, np.int64(50), random_state=np.int64(0)).sampled
         json.dumps(taken)
     assert as_sample(loaded) is loaded
+    with pytest.raises(InvalidInputError, match=r"needed in memory: .*stream.sample\(\)"):
+        as_embeddings(space.stream())
     with pytest.raises(InvalidInputError, match="at least 1"):
         space.stream().sample(0)
 

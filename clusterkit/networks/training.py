@@ -32,8 +32,8 @@ class BestEpoch(keras.callbacks.Callback):
     loss : float
         Validation loss before the first epoch, if the initial weights may be the result.
     span : int
-        Number of epochs over which the validation loss is averaged, up to the current one. With few
-        images, or at a high learning rate, the loss of a single epoch may be low by chance.
+        Number of epochs over which the validation loss is averaged, up to the current one.  With
+        few images, or at a high learning rate, the loss of a single epoch may be low by chance.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ def fit_epochs(
     validation : PyDataset or tuple of (inputs, targets)
         The validation data.
     best : BestEpoch
-        Decides when to stop, and holds the history and the best epoch afterwards. Training
+        Decides when to stop, and holds the history and the best epoch afterwards.  Training
         continues after the epochs that it has already.
     n_images : int
         Number of training images, for the progress bar.

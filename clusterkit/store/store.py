@@ -435,11 +435,16 @@ def as_embeddings(source: Any) -> Embeddings:
     NotFoundError
         If there is no such store.
     InvalidInputError
-        If it is none of these.
+        If it is none of these, such as a stream.
     """
     source = as_space(source)
     if isinstance(source, Embeddings):
         return source
+    if isinstance(source, VectorStream):
+        raise InvalidInputError(
+            "all vectors are needed in memory: pass the space, or a sample of the stream, "
+            f"stream.sample(). Received: {source!r}"
+        )
     return source.read() if isinstance(source, Space) else Embeddings(source)
 
 

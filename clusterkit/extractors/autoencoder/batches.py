@@ -25,7 +25,7 @@ class ScratchPixels:
     """A growing list of images of one size, kept in a temporary file.
 
     Decoding an image takes far longer than reading its pixels back, and training reads each one
-    in every epoch. The file has no name, or loses it when the process ends.
+    in every epoch.  The file has no name, or loses it when the process ends.
 
     Parameters
     ----------

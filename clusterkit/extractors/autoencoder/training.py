@@ -127,13 +127,13 @@ def train_autoencoder(
     """Train a convolutional autoencoder and write it to a ``.keras`` file.
 
     Images are decoded once into a scratch file beside the output and streamed from there, so
-    memory use does not grow with their number. The same images, parameters and seed give the same
+    memory use does not grow with their number.  The same images, parameters and seed give the same
     network on the same machine.  Keras's global seeds are set.
 
     Parameters
     ----------
     images : ImageFolder, path, list of paths, or ndarray of shape (n, height, width[, 3]), uint8
-        The images. Files that cannot be read are skipped and listed in ``failures``.
+        The images.  Files that cannot be read are skipped and listed in ``failures``.
     output : path
         The file to write, ending in ``.keras``.
     image_size : int or tuple of int
@@ -142,7 +142,7 @@ def train_autoencoder(
         Length of a vector; see
         :func:`~clusterkit.extractors.autoencoder.network.build_autoencoder`.
     depth : int
-        Number of times the picture is halved. A deeper network is smaller, and blurs more.
+        Number of times the picture is halved.  A deeper network is smaller, and blurs more.
     epochs : int, optional
         Maximum number of epochs; by default 3 to 75, so that about 50,000 images are seen in all.
     validation_split : float
@@ -150,7 +150,7 @@ def train_autoencoder(
         image.
     patience : int, optional
         Number of epochs without improvement after which training stops; by default a quarter of
-        ``epochs``, at least 5. The weights of the best epoch are kept.
+        ``epochs``, at least 5.  The weights of the best epoch are kept.
     batch_size : int, optional
         Images per step; by default 16, and 64 from 10,000 images on.
     resize : {"stretch", "crop", "pad"}
