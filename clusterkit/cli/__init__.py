@@ -37,8 +37,6 @@ INTERRUPTED = 130
 _ALLOCATIONS = 200_000
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
-# Modules whose warnings are messages of a command; click calls the commands.
-_OWN_MODULES = r"(clusterkit|click)\b"
 # Each command is one line here and one module, which is imported on use.
 COMMANDS = {
     "check": "clusterkit.cli.check:check",
@@ -235,8 +233,6 @@ def quiet_libraries() -> Iterator[None]:
         if sys.warnoptions:
             # PYTHONWARNINGS and -W are about libraries: what a command says about the input is
             # neither hidden by them nor an error.
-            warnings.filterwarnings("default", category=UserWarning, module=_OWN_MODULES)
-            # Where scikit-learn calls a clusterer, these are warnings of its modules.
             warnings.filterwarnings("default", category=ClusterkitWarning)
         if not is_quiet:
             yield

@@ -359,7 +359,7 @@ def cluster(
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         If the earlier clustering is from a different embedding space.
     Notice
         If a decision could not be kept, or the earlier clustering was of a part of the images, and

@@ -25,7 +25,7 @@ from clusterkit.datasets.places import (
     warn_of_look_alikes,
 )
 from clusterkit.datasets.tables import TABLE_SUFFIXES, as_text, spellings
-from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.errors import ClusterkitWarning, InvalidInputError, NotFoundError, Notice
 from clusterkit.images.folder import (
     IMAGE_SUFFIXES,
     MANIFEST_NAME,
@@ -158,7 +158,7 @@ def read_labelled(
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         If images without a label are left out.
     Notice
         How an ambiguous source was interpreted, and which classes read alike, such as Cat and cat.
@@ -294,6 +294,7 @@ def _find_parts(folder: Path, paths: Sequence[str]) -> dict[str, str]:
         warnings.warn(
             f"left out {first_few(others)} in {folder}: no labelled part of the data beside "
             f"{', '.join(start.rstrip('/') for start in parts)}",
+            ClusterkitWarning,
             stacklevel=4,
         )
     return parts
@@ -340,12 +341,15 @@ def _from_label_csv(table: Path, **columns: Any) -> LabelledImages:
         if len(rows) < len(files):
             warnings.warn(
                 f"left out {len(files) - len(rows)} files of no part for learning in {table}",
+                ClusterkitWarning,
                 stacklevel=3,
             )
     known = [row for row in rows if found.labels[row] is not None]
     if len(known) < len(rows):
         warnings.warn(
-            f"left out {len(rows) - len(known)} files without a label in {table}", stacklevel=3
+            f"left out {len(rows) - len(known)} files without a label in {table}",
+            ClusterkitWarning,
+            stacklevel=3,
         )
     return LabelledImages(
         [files[row] for row in known],
@@ -442,6 +446,7 @@ def _warn_of_unlisted(files: Sequence[Path], table: Path) -> None:
     if unlisted := sorted(beside - listed):
         warnings.warn(
             f"left out {len(unlisted)} images that {table} gives no label, such as {unlisted[0]}",
+            ClusterkitWarning,
             stacklevel=4,
         )
 

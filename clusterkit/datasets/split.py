@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clusterkit.datasets.copies import Thumbnail, make_thumbnails, pair_likely_copies
 from clusterkit.datasets.labelled_images import LabelledImages, label_tuple
 from clusterkit.datasets.places import TEST, TRAIN, VALIDATION
-from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.errors import ClusterkitWarning, InvalidInputError, Notice
 from clusterkit.utils.arguments import check_at_least, generator_from, is_number
 from clusterkit.utils.text import plural
 
@@ -80,7 +80,7 @@ def split(
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         If parts of the source share images.
     Notice
         If no pair of ``apart`` is among the images.
@@ -130,7 +130,7 @@ def divide(
 
     Warns
     -----
-    UserWarning, Notice
+    ClusterkitWarning, Notice
         As for :func:`split`.
     """
     given = test_split, validation_split
@@ -370,6 +370,7 @@ def _warn_of_shared(group_of_row: NDArray[np.int32], part_of_row: NDArray[np.obj
         warnings.warn(
             f"{shared} of the test and validation images are also among the training images, "
             "equal or nearly so: their scores are too optimistic",
+            ClusterkitWarning,
             stacklevel=5,
         )
 

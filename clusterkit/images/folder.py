@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import (
+    ClusterkitWarning,
     ImageError,
     InvalidInputError,
     NotFoundError,
@@ -504,7 +505,9 @@ class _Listing:
             except OSError as error:
                 if not place:
                     raise InvalidInputError(f"cannot list {folder}: {error.strerror}") from error
-                warnings.warn(f"left out {folder}: {error.strerror}", stacklevel=5)
+                warnings.warn(
+                    f"left out {folder}: {error.strerror}", ClusterkitWarning, stacklevel=5
+                )
 
     def _sort_in(
         self,

@@ -13,7 +13,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from clusterkit.datasets.results import Result
-from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError, Notice, StoreError
+from clusterkit.errors import (
+    ClusterkitError,
+    ClusterkitWarning,
+    InvalidInputError,
+    NotFoundError,
+    Notice,
+    StoreError,
+)
 from clusterkit.images.folder import digest_file
 from clusterkit.routing.manifest import Manifest, locked, read_manifest
 from clusterkit.routing.plan import Plan, make_plan
@@ -155,7 +162,7 @@ def sort_into_folders(
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         If a partial copy of unknown content is found, which is kept, or the store cannot be
         updated.
     Notice
@@ -298,6 +305,7 @@ def tell_store(store: Store | str | Path | None, moves: Mapping[str, str]) -> No
         warnings.warn(
             f"the files were moved, but the store was not updated: {error}. `clusterkit embed` "
             "on the folder that they are in now recovers their embeddings",
+            ClusterkitWarning,
             stacklevel=3,
         )
 

@@ -12,7 +12,7 @@ from clusterkit.clusterers.base import ClusteringWarning
 from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.datasets.labels import labels_from_folders, read_labels
-from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.errors import ClusterkitWarning, InvalidInputError, Notice
 from clusterkit.space_comparison.shared_images import Opened
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.noise import is_missing
@@ -104,18 +104,21 @@ def measure_accuracy(
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         If all labels are the same, or there are too many.
     """
     known = [row for row, label in enumerate(labels) if label is not None]
     distinct = {labels[row] for row in known}
     if len(distinct) < 2:
         if known:
-            warnings.warn("no accuracy: all images have the same label", stacklevel=3)
+            warnings.warn(
+                "no accuracy: all images have the same label", ClusterkitWarning, stacklevel=3
+            )
         return {}
     if len(distinct) > len(known) // 2:
         warnings.warn(
             f"no accuracy: {len(distinct)} labels are too many for {len(known)} images",
+            ClusterkitWarning,
             stacklevel=3,
         )
         return {}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.errors import StoreError
+from clusterkit.errors import ClusterkitWarning, StoreError
 from clusterkit.images.folder import FileStatus, ImageFolder
 from clusterkit.store.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.store.ledgers import Ledgers
@@ -392,6 +392,7 @@ def _warn_of_damage(error: StoreError) -> None:
     """Warn that damaged data is left out."""
     warnings.warn(
         f"{error}. Its images are left out; run `clusterkit embed` again to restore them",
+        ClusterkitWarning,
         stacklevel=2,
     )
 

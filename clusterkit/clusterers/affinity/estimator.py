@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.exceptions import ConvergenceWarning
+from sklearn import exceptions
 from sklearn.utils.validation import check_is_fitted
 
 from clusterkit.clusterers.affinity.message_passing import Exemplars, find_exemplars
@@ -32,6 +32,10 @@ from clusterkit.utils.parallel import Map, workers
 _DAMPINGS = (0.5, 0.75, 0.9)
 # Maximum number of runs to find the requested number of clusters.
 _MAX_RUNS = 16
+
+
+class ConvergenceWarning(ClusteringWarning, exceptions.ConvergenceWarning):
+    """The messages did not converge; also a ConvergenceWarning of scikit-learn."""
 
 
 class Run(NamedTuple):
