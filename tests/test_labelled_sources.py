@@ -238,6 +238,15 @@ def test_a_pixel_table_that_excel_wrote_with_its_delimiter(tmp_path: Path) -> No
     assert (data.labels, np.ravel(data.images).tolist()) == (["a", "b"], list(range(8)))
 
 
+@pytest.mark.parametrize("names", [["digit"], ["class", "label"], ["id", "digit"]])
+def test_prediction_needs_no_name_of_the_column_of_labels(names: list[str], tmp_path: Path) -> None:
+    header = [*names, *(f"pixel{i}" for i in range(4))]
+    (tmp_path / "t.csv").write_text(f"{','.join(header)}\n{'7,' * len(names)}0,1,2,3\n")
+    with pytest.raises(InvalidInputError, match="name it with --label-column"):
+        read_labelled(tmp_path / "t.csv")
+    assert np.ravel(open_images([tmp_path / "t.csv"]).images).tolist() == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("source", ["folder", "t.csv", "pixels.csv", "idx"])
 def test_options_of_another_kind_of_source_are_refused(source: str, tmp_path: Path) -> None:
     paint(*(tmp_path / "folder" / name / f"{i}.png" for name in "ab" for i in range(3)))
