@@ -348,7 +348,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         if not y or (weights is not None and weights.shape != (len(y),)):
             raise InvalidInputError(
                 "a score needs at least one image, and one sample weight per image. "
-                f"Received: {len(y)} images"
+                f"Received: {len(y):,} images"
                 f"{'' if weights is None else f', weights of shape {weights.shape}'}"
             )
         if weights is not None and not weights.sum() > 0:
@@ -626,7 +626,7 @@ def _check_pair(X: Any, y: Any) -> tuple[Any, list[Any]]:
     X, y = as_images(X), as_labels(y)
     if len(X) != len(y):
         raise InvalidInputError(
-            f"there must be one label per image. Received: {len(X)} images, {len(y)} labels"
+            f"there must be one label per image. Received: {len(X):,} images, {len(y):,} labels"
         )
     return X, y
 

@@ -129,7 +129,7 @@ class Predictions(TableResult):
 
     def _headline(self) -> str:
         """Return the number of images, and of those that cannot be read."""
-        failed = f", {len(self.failures)} cannot be read" if self.failures else ""
+        failed = f", {len(self.failures):,} cannot be read" if self.failures else ""
         return f"{plural(len(self.predictions), 'prediction')}{failed}"
 
     def _table(self) -> Rows:
@@ -288,7 +288,7 @@ def route(
     predictions, failures = found.predictions, found.failures
     if not predictions:
         raise InvalidInputError(
-            f"none of the {len(images)} images can be read, such as {failures[0][0]}: "
+            f"none of the {len(images):,} images can be read, such as {failures[0][0]}: "
             f"{failures[0][1]}"
         )
     names = [p.classes[0] if p.probability >= threshold else UNSURE for p in predictions]

@@ -97,10 +97,10 @@ class ClassifierTraining(Result):
         classifier = self.classifier
         lines = []
         for name in map(str, classifier.classes_):
-            numbers = (f"{part} {classes.get(name, 0)}" for part, classes in self.counts.items())
+            numbers = (f"{part} {classes.get(name, 0):,}" for part, classes in self.counts.items())
             lines.append(f"{name}: {', '.join(numbers)}")
         what = "labels" if classifier.task_.kind == MULTILABEL else "images"
-        totals = (f"{part} {sum(classes.values())}" for part, classes in self.counts.items())
+        totals = (f"{part} {sum(classes.values()):,}" for part, classes in self.counts.items())
         lines.append(
             f"{what} in all: {', '.join(totals)}; "
             f"epoch {classifier.best_epoch_} of {len(classifier.history_['loss'])} kept, "

@@ -369,7 +369,7 @@ def _usable_numbers(k: int, n_distinct: int, n_columns: int) -> tuple[list[int],
         return [], "there is one cluster"
     if n_distinct <= n_columns:
         return [], (
-            f"{n_distinct} different rows are too few to whiten {n_columns} columns, which needs "
+            f"{n_distinct:,} different rows are too few to whiten {n_columns} columns, which needs "
             "more rows than columns"
         )
     numbers = [n for n in _N_NEIGHBORS if n * k < n_distinct]

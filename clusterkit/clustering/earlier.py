@@ -215,8 +215,8 @@ def check_earlier(
         )
         raise InvalidInputError(
             "the two clusterings must have an image in common. Received: "
-            f"{len(embeddings)} images now, such as {embeddings.paths[0]}, and "
-            f"{len(earlier.paths)} before, such as {earlier.paths[0]}{remedy}"
+            f"{len(embeddings):,} images now, such as {embeddings.paths[0]}, and "
+            f"{len(earlier.paths):,} before, such as {earlier.paths[0]}{remedy}"
         )
     is_other = network_fingerprint(embeddings) not in (None, earlier.fingerprint)
     if earlier.fingerprint and is_other and not any_space:

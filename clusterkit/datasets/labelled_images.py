@@ -340,14 +340,14 @@ def _from_label_csv(table: Path, **columns: Any) -> LabelledImages:
         rows = [row for row in rows if found.parts[row] != UNLABELLED]
         if len(rows) < len(files):
             warnings.warn(
-                f"left out {len(files) - len(rows)} files of no part for learning in {table}",
+                f"left out {len(files) - len(rows):,} files of no part for learning in {table}",
                 ClusterkitWarning,
                 stacklevel=3,
             )
     known = [row for row in rows if found.labels[row] is not None]
     if len(known) < len(rows):
         warnings.warn(
-            f"left out {len(rows) - len(known)} files without a label in {table}",
+            f"left out {len(rows) - len(known):,} files without a label in {table}",
             ClusterkitWarning,
             stacklevel=3,
         )
@@ -383,7 +383,7 @@ def _find_files(names: Sequence[str], folder: Path, table: Path) -> list[Path]:
         files |= {name: folder / path for path, name in matched.items()}
         if matched:
             warnings.warn(
-                f"{len(matched)} of the {len(names)} files of {table} are found by their names "
+                f"{len(matched):,} of the {len(names):,} files of {table} are found by their names "
                 f"below {folder}, such as {next(iter(matched))}",
                 Notice,
                 stacklevel=4,
@@ -391,7 +391,7 @@ def _find_files(names: Sequence[str], folder: Path, table: Path) -> list[Path]:
         missing = [name for name in missing if name not in files]
     if missing:
         raise NotFoundError(
-            f"{len(missing)} of the {len(names)} files that {table} names do not exist in "
+            f"{len(missing):,} of the {len(names):,} files that {table} names do not exist in "
             f"{folder}, such as {first_few(map(as_text, missing))}. If the files are in another "
             "column, name it with --path-column"
         )
@@ -445,7 +445,7 @@ def _warn_of_unlisted(files: Sequence[Path], table: Path) -> None:
     }
     if unlisted := sorted(beside - listed):
         warnings.warn(
-            f"left out {len(unlisted)} images that {table} gives no label, such as {unlisted[0]}",
+            f"left out {len(unlisted):,} images that {table} gives no label, such as {unlisted[0]}",
             ClusterkitWarning,
             stacklevel=4,
         )

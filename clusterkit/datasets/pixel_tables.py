@@ -187,7 +187,7 @@ def read_idx_pair(images: Path) -> tuple[NDArray[np.uint8], list[str]]:
     if len(pixels) != len(numbers):
         raise InvalidInputError(
             f"{images} and {labels.name} must belong together. "
-            f"Received: {len(pixels)} images, {len(numbers)} labels"
+            f"Received: {len(pixels):,} images, {len(numbers):,} labels"
         )
     return pixels[..., None], [str(number) for number in numbers]
 

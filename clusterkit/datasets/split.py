@@ -291,7 +291,7 @@ def _divide(
         if part not in part_of_row:
             raise InvalidInputError(
                 f"there are too few images to keep some out for the part {part!r}: no class has "
-                f"{len(wanted) + 1} different ones. Received: {len(data)} images"
+                f"{len(wanted) + 1} different ones. Received: {len(data):,} images"
             )
     return part_of_row
 
@@ -368,7 +368,7 @@ def _warn_of_shared(group_of_row: NDArray[np.int32], part_of_row: NDArray[np.obj
     shared = np.isin(group_of_row[~is_train], group_of_row[is_train]).sum()
     if shared:
         warnings.warn(
-            f"{shared} of the test and validation images are also among the training images, "
+            f"{shared:,} of the test and validation images are also among the training images, "
             "equal or nearly so: their scores are too optimistic",
             ClusterkitWarning,
             stacklevel=5,
@@ -419,7 +419,7 @@ def _check_classes(
         if len(images) < minimum and not data.is_multilabel:
             raise InvalidInputError(
                 f"each class needs at least {minimum} different images {what}. "
-                f"Received: {len(images)} of {name}"
+                f"Received: {len(images):,} of {name}"
             )
 
 

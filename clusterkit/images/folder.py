@@ -220,7 +220,7 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
         return self._from_paths(self.root, paths, listed)
 
     def __repr__(self) -> str:
-        return f"ImageFolder({str(self.root)!r}, {len(self)} images)"
+        return f"ImageFolder({str(self.root)!r}, {len(self):,} images)"
 
 
 def as_image_folder(images: Any) -> ImageFolder:

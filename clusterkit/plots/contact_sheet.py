@@ -22,6 +22,7 @@ from clusterkit.plots.pictures import N_CANDIDATES, Sheet, and_more, load_pictur
 from clusterkit.plots.style import QUIET, cluster_color, cluster_name
 from clusterkit.utils.arguments import check_at_least, check_seed, generator_from
 from clusterkit.utils.locations import as_path
+from clusterkit.utils.text import plural
 
 if TYPE_CHECKING:
     from clusterkit.clustering.cluster import Clustering
@@ -405,7 +406,7 @@ def _page_path(path: str | Path, number: int) -> Path:
 
 def _share(start: int, shown: int, count: int) -> str:
     """Return the numbers of images and of shown images as text."""
-    noun = "image" if count == 1 else "images"
     if start:
         return f"{start + 1:,} to {start + shown:,} of {count:,}"
-    return f"{count:,} {noun}" if shown == count else f"{shown} of {count:,} {noun}"
+    images = plural(count, "image")
+    return images if shown == count else f"{shown:,} of {images}"

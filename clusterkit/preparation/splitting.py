@@ -123,7 +123,7 @@ class FolderSplit(TableResult):
             part_of = dict(zip(self.names, self.parts, strict=True))
             n_across = sum(len({part_of[name] for name in group}) > 1 for group in self.copies)
             where = (
-                f"{n_across} of these groups in several parts" if n_across else "each in one part"
+                f"{n_across:,} of these groups in several parts" if n_across else "each in one part"
             )
             lines.append(f"{plural(len(self.copies), 'group')} of copies ({n_images}), {where}")
         return join_lines([*lines, self._headline()])

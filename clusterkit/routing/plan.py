@@ -231,7 +231,8 @@ def _check_sources(todo: Sequence[Transfer]) -> None:
     missing = [t.source for t in todo if not os.path.lexists(t.source)]
     if missing:
         raise NotFoundError(
-            f"{len(missing)} of the {len(todo)} files to sort do not exist, such as {missing[0]}"
+            f"{len(missing):,} of the {len(todo):,} files to sort do not exist, such as "
+            f"{missing[0]}"
         )
     only_names: dict[tuple[int, int], str] = {}
     for transfer in todo:

@@ -58,8 +58,8 @@ def find_labels(labels: Any, space: Opened, rows: NDArray[np.int64], **columns: 
         n_missing = known.labels.count(None)
         if n_missing or known.unused:
             warnings.warn(
-                f"{labels} has a label for {len(paths) - n_missing} of {len(paths)} images, and "
-                f"{len(known.unused)} for other files"
+                f"{labels} has a label for {len(paths) - n_missing:,} of {len(paths):,} images, "
+                f"and {len(known.unused):,} for other files"
                 + (f": {first_few(known.unused)}" if known.unused else ""),
                 Notice,
                 stacklevel=4,
@@ -69,7 +69,7 @@ def find_labels(labels: Any, space: Opened, rows: NDArray[np.int64], **columns: 
     if len(given) != len(space):
         raise InvalidInputError(
             f"labels must be a CSV file, {FOLDERS!r}, or one label for each row of the first "
-            f"space. Received: {len(given)} labels, {len(space)} rows"
+            f"space. Received: {len(given):,} labels, {len(space):,} rows"
         )
     return [None if is_missing(given[row]) else str(given[row]) for row in rows]
 
@@ -117,7 +117,7 @@ def measure_accuracy(
         return {}
     if len(distinct) > len(known) // 2:
         warnings.warn(
-            f"no accuracy: {len(distinct)} labels are too many for {len(known)} images",
+            f"no accuracy: {len(distinct):,} labels are too many for {len(known):,} images",
             ClusterkitWarning,
             stacklevel=3,
         )

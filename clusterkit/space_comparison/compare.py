@@ -335,7 +335,7 @@ def _choose_numbers(n_clusters: int | None, n: int) -> tuple[int, ...]:
         return tuple(k for k in _NUMBERS if k <= most) or (2,)
     if not 2 <= n_clusters <= most:
         raise InvalidInputError(
-            f"n_clusters must be from 2 to {most}, a quarter of the {n} images that all spaces "
+            f"n_clusters must be from 2 to {most}, a quarter of the {n:,} images that all spaces "
             f"hold. Received: {n_clusters}"
         )
     step = max(n_clusters // 4, 1)

@@ -269,7 +269,7 @@ class AffinityPropagation(UnitClusterer):
         self._keep(similarities.X, exemplars, np.resize(exemplars, n).astype(np.int32), run)
         if n > 1:
             warnings.warn(
-                f"all {n} rows are equally far from each other; "
+                f"all {n:,} rows are equally far from each other; "
                 f"{'each is its own cluster' if is_one_each else 'they are one cluster'}",
                 ClusteringWarning,
                 stacklevel=3,
@@ -310,7 +310,7 @@ class AffinityPropagation(UnitClusterer):
             warnings.warn(
                 f"no preference that was tried gave n_clusters={self.n_clusters}; "
                 f"the nearest is {n_found}"
-                f"{f', and there are only {n_distinct} different rows' if is_few else ''}",
+                f"{f', and there are only {n_distinct:,} different rows' if is_few else ''}",
                 ClusteringWarning,
                 stacklevel=3,
             )
