@@ -113,7 +113,7 @@ class CommandTable(Group):
         self, args: Any = None, prog_name: str | None = None, *, standalone_mode: bool = True
     ) -> Any:
         """Run the program: print errors as one line on stderr; Ctrl-C exits with status 130."""
-        with _open_streams(), quiet_libraries(), _fast_process():
+        with _open_streams(), _quiet_libraries(), _fast_process():
             if not standalone_mode:
                 return super().main(args, prog_name, standalone_mode=False)
             try:
@@ -163,11 +163,11 @@ def _open_streams() -> Iterator[None]:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    with redirect_stderr(PatientStream(sys.stderr)):
+    with redirect_stderr(_PatientStream(sys.stderr)):
         yield
 
 
-class PatientStream:
+class _PatientStream:
     """A stream for notices that discards what cannot be written.
 
     The reader of notices may end, as in ``2>&1 | less``, and a terminal may be closed; the command
@@ -219,7 +219,7 @@ def _open_nowhere(descriptor: int) -> Any:
 
 
 @contextmanager
-def quiet_libraries() -> Iterator[None]:
+def _quiet_libraries() -> Iterator[None]:
     """Print warnings as single lines, and suppress log messages of libraries, within the block."""
     logger, finder = logging.getLogger("tensorflow"), _QuietKeras()
     level = logger.level
