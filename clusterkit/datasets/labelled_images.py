@@ -412,6 +412,7 @@ def _leave_out_sorted(paths: Sequence[str], folder: Path) -> list[str]:
 def _from_pixel_csv(table: Path, label_column: Sequence[str]) -> LabelledImages:
     """Read a table of pixels; images are named by their line."""
     images, labels = read_pixel_csv(table, label_column=label_column)
+    warn_of_look_alikes(labels or (), table)
     return LabelledImages(images, [f"{table.name}:{row}" for row in range(len(images))], labels)
 
 

@@ -199,9 +199,8 @@ def sample_images(
           each; by default of groups without a labelled image, the largest first.
         - ``diverse``: images unlike each other and unlike those with a label.
         - ``doubtful``: images whose class is in doubt, and unlike each other.  The doubt is
-        measured by ``predictions``, ``model``, ``labels`` or ``clusters``, the first of these that
-        is
-          given.
+          measured by ``predictions``, ``model``, ``labels`` or ``clusters``, the first of these
+          that is given.
 
         By default ``doubtful`` with predictions, a model, or labels of at least two classes,
         otherwise ``typical``.
