@@ -148,7 +148,7 @@ def run_demo(
         raise OutputExistsError(f"{folder} exists; remove it, or name another folder with -o")
     shutil.copytree(sample_images(), folder / "images", ignore=shutil.ignore_patterns(".*"))
     images = ImageFolder(folder / "images")
-    say(f"{len(images)} images of handwritten digits in {folder / 'images'}")
+    say(f"{len(images):,} images of handwritten digits in {folder / 'images'}")
 
     say("Training a convolutional autoencoder on them (clusterkit train autoencoder)")
     model = folder / "autoencoder.keras"

@@ -2,6 +2,7 @@
 
 Each also inherits from a matching built-in exception.  The command line prints every
 :class:`ClusterkitError` as ``Error: …`` and exits with status 1.
+Every warning of clusterkit is a :class:`ClusterkitWarning`.
 """
 
 
@@ -62,7 +63,7 @@ class MissingDependencyError(ClusterkitError, ImportError):
 
 
 class ClusterkitWarning(UserWarning):
-    """Base class of clusterkit's categories of warnings."""
+    """A result may not be what was intended; base class of all categories of clusterkit."""
 
 
 class Notice(ClusterkitWarning):

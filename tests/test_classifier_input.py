@@ -206,6 +206,9 @@ def test_a_classifier_takes_what_its_functions_take() -> None:
     for X_wrong, y_wrong, wrong in ((X[:0], [], None), (X_test, y_test, weights[1:])):
         with pytest.raises(InvalidInputError, match="one sample weight per image"):
             clf.score(X_wrong, y_wrong, sample_weight=wrong)
+    for none in (0 * weights, weights * np.nan):
+        with pytest.raises(InvalidInputError, match="sum of the sample weights"):
+            clf.score(X_test, y_test, sample_weight=none)
     for given, message in (
         ((X[:0], []), "at least one image. Received: none"),
         ((X_test, y_test, weights), r"two values, \(X, y\). Received: 3 values"),

@@ -221,7 +221,7 @@ def test_tiny_cluster_is_warned_of():
 
 def test_grossly_unequal_clusters_are_warned_of():
     X, _ = make_blobs([1000, 30, 30], centers=[[0, 0], [9, 9], [9, 0]], random_state=0)
-    with pytest.warns(ClusteringWarning, match="one of 3 clusters holds 1000 of 1060"):
+    with pytest.warns(ClusteringWarning, match="one of 3 clusters holds 1,000 of 1,060"):
         KMeans(3, normalize=False, random_state=0).fit(X)
 
 

@@ -238,6 +238,15 @@ def test_a_pixel_table_that_excel_wrote_with_its_delimiter(tmp_path: Path) -> No
     assert (data.labels, np.ravel(data.images).tolist()) == (["a", "b"], list(range(8)))
 
 
+@pytest.mark.parametrize("names", [["digit"], ["class", "label"], ["id", "digit"]])
+def test_prediction_needs_no_name_of_the_column_of_labels(names: list[str], tmp_path: Path) -> None:
+    header = [*names, *(f"pixel{i}" for i in range(4))]
+    (tmp_path / "t.csv").write_text(f"{','.join(header)}\n{'7,' * len(names)}0,1,2,3\n")
+    with pytest.raises(InvalidInputError, match="name it with --label-column"):
+        read_labelled(tmp_path / "t.csv")
+    assert np.ravel(open_images([tmp_path / "t.csv"]).images).tolist() == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("source", ["folder", "t.csv", "pixels.csv", "idx"])
 def test_options_of_another_kind_of_source_are_refused(source: str, tmp_path: Path) -> None:
     paint(*(tmp_path / "folder" / name / f"{i}.png" for name in "ab" for i in range(3)))
@@ -463,6 +472,14 @@ def test_classes_that_read_alike_are_named(tmp_path: Path) -> None:
     table.write_text("path,labels\na.png,Été|Dog\nb.png,dog\nc.png,e\u0301te\u0301\n", "utf-8")
     with pytest.warns(Notice, match="read alike, .*: Dog, dog; e\u0301te\u0301, Été$"):
         read_label_table(table)
+    # As tools write a column of numbers with an empty cell.
+    table.write_text("path,label\na.png,1.0\nb.png,1\nc.png,10\nd.png,\n")
+    with pytest.warns(Notice, match=r"its own: 1, 1\.0$"):
+        read_label_table(table)
+    pixels = "\n".join(["label,1x1,1x2,2x1,2x2", *(f"{label},0,0,0,0" for label in ("1", "1.0"))])
+    table.write_text(pixels)
+    with pytest.warns(Notice, match=r"its own: 1, 1\.0$"):
+        read_labelled(table)
     many = [f"{i}.png,{name}{i}" for i in range(9) for name in ("a", "A")]
     table.write_text("\n".join(["path,label", *(f"{row}_{line}" for row, line in enumerate(many))]))
     with pytest.warns(Notice, match="its own: A0, a0; A1, a1; A2, a2 and 6 more$"):

@@ -15,6 +15,7 @@ from mypy import api
 import clusterkit
 from clusterkit.classifiers import LabelError, Prediction
 from clusterkit.datasets.results import Result, TableResult
+from clusterkit.errors import ClusterkitWarning
 
 PACKAGE = Path(clusterkit.__file__).parent
 STUBS = sorted(PACKAGE.rglob("__init__.pyi"))
@@ -62,6 +63,15 @@ def test_results_have_the_same_methods() -> None:
                     assert signature.parameters["overwrite"].default is False, value
                     assert signature.return_annotation is Path, value
     assert len(found) >= 15
+
+
+def test_every_warning_has_a_category_of_clusterkit() -> None:
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn":
+                name = ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
+                category = getattr(importlib.import_module(name), ast.unparse(node.args[1]))
+                assert issubclass(category, ClusterkitWarning), f"{file}:{node.lineno}"
 
 
 def test_help_shows_types_as_they_are_written() -> None:

@@ -7,9 +7,9 @@ from sklearn.metrics import adjusted_rand_score, silhouette_samples
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
-from clusterkit.clusterers import KMeans, RefinedKMeans, distances
+from clusterkit.clusterers import KMeans, RefinedKMeans, distances, refinement
 from clusterkit.clusterers.distances import silhouettes
-from clusterkit.clusterers.refinement import share_moved, whiten
+from clusterkit.clusterers.refinement import share_moved
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.errors import InvalidInputError
 from clusterkit.utils.parallel import map_serially
@@ -117,7 +117,7 @@ def test_silhouettes_are_those_of_scikit_learn(monkeypatch):
 def test_whitened_neighbours_differ_equally_in_every_direction():
     rng = np.random.default_rng(0)
     X = (rng.normal(size=(2000, 3)) * [1, 5, 25]).astype(np.float32)
-    (points,) = whiten(X, X, np.arange(2000), [3]).values()
+    (points,) = refinement._whiten(X, X, np.arange(2000), [3]).values()
     _, neighbors = NearestNeighbors(n_neighbors=3).fit(X).kneighbors()
     gaps = (points[:, None] - points[neighbors]).reshape(-1, 3)
     np.testing.assert_allclose(gaps.T @ gaps / len(gaps), np.eye(3), atol=0.1)

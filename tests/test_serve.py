@@ -348,6 +348,24 @@ def test_n_out_of_range_is_refused(client: TestClient, n: str) -> None:
     assert answer.json()["error"].startswith("n: ")
 
 
+@pytest.mark.parametrize(
+    ("method", "address", "names"),
+    [
+        ("POST", "/v1/similar", "n, exact"),
+        ("POST", "/v1/predict", "none"),
+        ("GET", "/v1/images/0123456789abcdef/thumbnail", "side"),
+        ("GET", "/v1/describe", "none"),
+        ("GET", "/", "none"),
+    ],
+)
+def test_unknown_parameters_are_refused(
+    client: TestClient, method: str, address: str, names: str
+) -> None:
+    answer = client.request(method, f"{address}?top=3")
+    assert answer.status_code == 422
+    assert answer.json()["error"] == f"unknown parameter 'top': {address} has {names}"
+
+
 @pytest.mark.parametrize("what", ["thumbnail", "similar"])
 def test_unknown_ids_and_addresses_are_refused(client: TestClient, what: str) -> None:
     assert client.get(f"/v1/images/0123456789abcdef/{what}").status_code == 404

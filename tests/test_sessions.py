@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from clusterkit.cli import quiet_libraries
+import clusterkit.cli.similar
+from clusterkit.cli import main
+from clusterkit.errors import NotFoundError
 from clusterkit.networks.runtimes import sessions
 from clusterkit.networks.runtimes.graph import session_config
 from clusterkit.networks.runtimes.sessions import InvalidGraphError, OpenGraph, encode_config
@@ -150,8 +153,8 @@ def test_a_fresh_process_imports_neither_tensorflow_nor_keras(
 
 
 @pytest.mark.parametrize("module", ["sklearn", "matplotlib.pyplot"])
-def test_only_keras_goes_without(module: str) -> None:
-    with quiet_libraries():
+def test_only_keras_goes_without(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def import_in_command(*_: object, **__: object) -> None:
         finder = sys.meta_path[0]
         finder._thread = threading.get_ident()  # type: ignore[attr-defined]
         with pytest.raises(ModuleNotFoundError, match=f"without {module}"):
@@ -163,6 +166,10 @@ def test_only_keras_goes_without(module: str) -> None:
         assert others == [None]
         finder._thread = None  # type: ignore[attr-defined]
         assert importlib.util.find_spec(module) is not None
+        raise NotFoundError("all as expected")
+
+    monkeypatch.setattr(clusterkit.cli.similar, "open_search", import_in_command)
+    assert CliRunner().invoke(main, ["similar", "a.png"]).stderr == "Error: all as expected\n"
 
 
 @pytest.mark.parametrize(

@@ -238,11 +238,13 @@ def test_on_the_command_line(photos: Path, tmp_path: Path) -> None:
     }
     assert all(Path(file).stat().st_size for file in document["written"])
     assert read_document(output / "nn.keras", "classifier")["input_shape"] == [8, 8, 3]
-    assert document["unreadable"] == ["red/broken.png"]
+    reason = "not an image, or of an unknown format"
+    [unreadable] = document["unreadable"]
+    assert (unreadable["path"], unreadable["reason"]) == ("red/broken.png", reason)
     assert sum(document["counts"].values()) == 48
     again = CliRunner().invoke(main, command.split())
     assert again.exit_code == 0, again.output
-    assert "Left out of the training: red/broken.png" in again.stderr
+    assert f"Left out of the training: red/broken.png: {reason}" in again.stderr
     assert f"Not trained again: nn, which {output / 'nn.keras'} holds" in again.stderr
     assert again.stdout.splitlines()[1].startswith("nn ")
     none = CliRunner().invoke(main, ["compare", str(photos), "--network", "cnn9"])

@@ -15,8 +15,7 @@ from PIL import Image
 
 import clusterkit.cli.similar
 from clusterkit.__main__ import run as run_program
-from clusterkit.cli import PatientStream, main
-from clusterkit.cli.outputs import notice
+from clusterkit.cli import main
 from clusterkit.embedding.embed import embed
 from clusterkit.utils.text import escape_path
 
@@ -110,6 +109,7 @@ def test_errors_and_notices_are_lines_without_effects(folder: Path) -> None:
     [
         ('"$@" <&- >&- 2>&-', ["embed", "photos", "-e", "pixels", "-s", "new"], 0),
         ('"$@" 2>&-', ["similar", "nothing.png"], 1),
+        ('"$@" 2>/dev/full', ["embed", "photos", "-e", "pixels", "-s", "new"], 0),
         ('("$@"; echo $? > status) | true; exit $(cat status)', ["similar", "photos/a.png"], 1),
         (
             '("$@" 2>&1 >out; echo $? > status) | true; exit $(cat status)',
@@ -117,7 +117,13 @@ def test_errors_and_notices_are_lines_without_effects(folder: Path) -> None:
             0,
         ),
     ],
-    ids=["all closed", "stderr closed", "stdout without reader", "stderr without reader"],
+    ids=[
+        "all closed",
+        "stderr closed",
+        "stderr on a full disk",
+        "stdout without reader",
+        "stderr without reader",
+    ],
 )
 def test_closed_streams_lose_no_work(
     folder: Path, shell: str, arguments: list[str], status: int
@@ -227,16 +233,6 @@ def test_a_pipe_that_breaks_inside_a_command_is_an_error(monkeypatch: pytest.Mon
     monkeypatch.setattr(clusterkit.cli.similar, "open_search", break_pipe)
     result = CliRunner().invoke(main, ["similar", "a.png"])
     assert (result.exit_code, result.stderr) == (1, "Error: Broken pipe\n")
-
-
-def test_a_patient_stream_drops_what_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Path("/dev/full").open("w") as full:
-        monkeypatch.setattr(sys, "stderr", PatientStream(full))
-        notice("said to nobody")
-        assert not sys.stderr.isatty()
-        monkeypatch.undo()
-        # Python does the same at the end of the process.
-        full.flush()
 
 
 def test_every_command_prints_through_the_same_functions() -> None:

@@ -1,12 +1,14 @@
-"""Paths as text: reversible, valid, and one line without control characters for terminals."""
+"""Text: paths that are reversible, valid, and without control characters for terminals; counts."""
 
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from clusterkit.routing.undoing import Undoing
 from clusterkit.utils.text import escape_path, json_text, printable, unescape_path
 
 NAMES = {
@@ -39,6 +41,11 @@ def test_json_is_valid_and_brings_the_name_back(name: bytes, only_ascii: bool) -
         path,
         {escape_path(path): [escape_path(path)]},
     ]
+
+
+def test_counts_have_separators_of_thousands() -> None:
+    undone = Undoing(Path("sorted"), 1234, [("a.png", "changed")] * 1000, [], False, {"cat": 1234})
+    assert undone.to_text() == "  1,234  cat\n1,234 files taken back, 1,000 kept"
 
 
 def test_json_has_no_other_numbers_than_json_knows() -> None:

@@ -64,6 +64,20 @@ def test_a_copy_goes_only_where_the_original_is_still_good(
     assert not into.exists()
 
 
+@pytest.mark.parametrize("mode", ["copy", "move"])
+def test_a_file_that_was_changed_is_reported_after_sorting_again(tmp_path: Path, mode: str) -> None:
+    into = sort(tmp_path, mode)
+    (into / "cat/a.jpg").write_text("changed")
+    (tmp_path / "photos/a.jpg").write_text("photo A")
+    sort_into_folders([tmp_path / "photos/a.jpg"], ["cat"], into, mode=mode)
+    assert (into / "cat/a (2).jpg").read_text() == "photo A"
+    for n_undone in (4, 0):
+        done = undo_twice(into)
+        assert done.n_undone == n_undone
+        assert done.kept == [(str(into / "cat/a.jpg"), "it was changed after it was sorted")]
+    assert texts(into) == {"cat/a.jpg": "changed"}
+
+
 def test_originals_in_a_folder_that_is_now_a_link_to_the_copies(tmp_path: Path) -> None:
     into = tmp_path / "sorted"
     photos = tmp_path / "photos"

@@ -339,7 +339,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         InvalidInputError
-            If there is no image, or the numbers of images, labels and weights differ.
+            If there is no image, the numbers of images, labels and weights differ, or the weights
+            have no sum above 0.
         """
         check_is_fitted(self, "task_")
         X, y = _check_pair(X, y)
@@ -347,8 +348,12 @@ class Classifier(ClassifierMixin, BaseEstimator):
         if not y or (weights is not None and weights.shape != (len(y),)):
             raise InvalidInputError(
                 "a score needs at least one image, and one sample weight per image. "
-                f"Received: {len(y)} images"
+                f"Received: {len(y):,} images"
                 f"{'' if weights is None else f', weights of shape {weights.shape}'}"
+            )
+        if weights is not None and not weights.sum() > 0:
+            raise InvalidInputError(
+                f"the sum of the sample weights must be above 0. Received: {weights.sum()}"
             )
         pairs = zip(self.predict(X), y, strict=True)
         right = [self.task_.same(predicted, label) for predicted, label in pairs]
@@ -621,7 +626,7 @@ def _check_pair(X: Any, y: Any) -> tuple[Any, list[Any]]:
     X, y = as_images(X), as_labels(y)
     if len(X) != len(y):
         raise InvalidInputError(
-            f"there must be one label per image. Received: {len(X)} images, {len(y)} labels"
+            f"there must be one label per image. Received: {len(X):,} images, {len(y):,} labels"
         )
     return X, y
 

@@ -359,11 +359,11 @@ class ClassificationReport(TableResult):
     def _verdict(self) -> str:
         """Return the most important metrics as one line."""
         n = len(self.names)
-        verdict = f"accuracy: {self.accuracy:.3f} of {n} images"
+        verdict = f"accuracy: {self.accuracy:.3f} of {n:,} images"
         if self.is_multilabel:
             verdict = (
                 f"weighted F1: {self.weighted['f1']:.3f}; all classes of the image right: "
-                f"{self.accuracy:.3f} of {n} images"
+                f"{self.accuracy:.3f} of {n:,} images"
             )
         error = self.reliability.expected_error
         return f"{verdict}; loss {self.log_loss:.3f}; calibration error {error:.3f}"

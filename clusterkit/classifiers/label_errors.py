@@ -167,8 +167,8 @@ class LabelErrors(TableResult):
         shown = [str(row) for row in range(len(labels))] if names is None else list(names)
         if len(shown) != len(labels):
             raise InvalidInputError(
-                f"there must be one name per label. Received: {len(shown)} names, "
-                f"{len(labels)} labels"
+                f"there must be one name per label. Received: {len(shown):,} names, "
+                f"{len(labels):,} labels"
             )
         values = _check_probabilities(probabilities, task, len(labels))
         truth = task.indicators(labels)

@@ -13,6 +13,7 @@ from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.evaluation import prediction_table
 from clusterkit.classifiers.tasks import MULTILABEL
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
+from clusterkit.datasets.pixel_tables import find_other_column
 from clusterkit.datasets.results import Result, Rows, TableResult
 from clusterkit.errors import InvalidInputError
 from clusterkit.images.batches import list_files, pixel_batches
@@ -22,6 +23,7 @@ from clusterkit.images.thumbnails import thumbnails
 from clusterkit.routing.sorting import Sorting, check_local, sort_into_folders
 from clusterkit.utils.arguments import is_number
 from clusterkit.utils.html import Markup
+from clusterkit.utils.locations import RemotePath, as_path
 from clusterkit.utils.parallel import default_batch_size
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import plural, printable
@@ -127,7 +129,7 @@ class Predictions(TableResult):
 
     def _headline(self) -> str:
         """Return the number of images, and of those that cannot be read."""
-        failed = f", {len(self.failures)} cannot be read" if self.failures else ""
+        failed = f", {len(self.failures):,} cannot be read" if self.failures else ""
         return f"{plural(len(self.predictions), 'prediction')}{failed}"
 
     def _table(self) -> Rows:
@@ -169,7 +171,11 @@ def open_images(
         For :func:`classify`.
     """
     if len(sources) == 1 and str(sources[0]).lower().endswith(".csv"):
-        return read_labelled(sources[0], exclude=exclude)
+        source = as_path(sources[0])
+        if isinstance(source, RemotePath):
+            return read_labelled(source)  # raises an error
+        # Which column holds the labels need not be named where they are ignored.
+        return read_labelled(source, exclude=exclude, label_column=find_other_column(source))
     return ImageFolder(sources, exclude=exclude)
 
 
@@ -282,7 +288,7 @@ def route(
     predictions, failures = found.predictions, found.failures
     if not predictions:
         raise InvalidInputError(
-            f"none of the {len(images)} images can be read, such as {failures[0][0]}: "
+            f"none of the {len(images):,} images can be read, such as {failures[0][0]}: "
             f"{failures[0][1]}"
         )
     names = [p.classes[0] if p.probability >= threshold else UNSURE for p in predictions]

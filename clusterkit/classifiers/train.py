@@ -97,10 +97,10 @@ class ClassifierTraining(Result):
         classifier = self.classifier
         lines = []
         for name in map(str, classifier.classes_):
-            numbers = (f"{part} {classes.get(name, 0)}" for part, classes in self.counts.items())
+            numbers = (f"{part} {classes.get(name, 0):,}" for part, classes in self.counts.items())
             lines.append(f"{name}: {', '.join(numbers)}")
         what = "labels" if classifier.task_.kind == MULTILABEL else "images"
-        totals = (f"{part} {sum(classes.values())}" for part, classes in self.counts.items())
+        totals = (f"{part} {sum(classes.values()):,}" for part, classes in self.counts.items())
         lines.append(
             f"{what} in all: {', '.join(totals)}; "
             f"epoch {classifier.best_epoch_} of {len(classifier.history_['loss'])} kept, "
@@ -294,18 +294,20 @@ def read_inputs(
         return (
             {part: data[rows].images for part, rows in parts.items()},
             dict(parts),
-            _explain(data, parts),
+            explain_unreadable(data, parts),
         )
     divided = np.sort(np.concatenate([*parts.values()]))
     embeddings, readable, failures = _embed(data[divided], classifier, store)
     readable = divided[readable]
-    failures = _explain(data, parts) + failures
+    failures = explain_unreadable(data, parts) + failures
     places = {part: np.flatnonzero(np.isin(readable, rows)) for part, rows in parts.items()}
     inputs = {part: embeddings[found] for part, found in places.items()}
     return inputs, {part: readable[found] for part, found in places.items()}, failures
 
 
-def _explain(data: LabelledImages, parts: Mapping[str, NDArray[np.intp]]) -> list[tuple[str, str]]:
+def explain_unreadable(
+    data: LabelledImages, parts: Mapping[str, NDArray[np.intp]]
+) -> list[tuple[str, str]]:
     """Return name and reason of each unreadable file, which is in no part."""
     left_out = data[np.setdiff1d(np.arange(len(data)), np.concatenate([*parts.values()]))]
     batches = pixel_batches(left_out.images, (1, 1, 3), 64) if len(left_out) else ()

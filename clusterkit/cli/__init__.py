@@ -37,8 +37,6 @@ INTERRUPTED = 130
 _ALLOCATIONS = 200_000
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
-# Modules whose warnings are messages of a command; click calls the commands.
-_OWN_MODULES = r"(clusterkit|click)\b"
 # Each command is one line here and one module, which is imported on use.
 COMMANDS = {
     "check": "clusterkit.cli.check:check",
@@ -115,7 +113,7 @@ class CommandTable(Group):
         self, args: Any = None, prog_name: str | None = None, *, standalone_mode: bool = True
     ) -> Any:
         """Run the program: print errors as one line on stderr; Ctrl-C exits with status 130."""
-        with _open_streams(), quiet_libraries(), _fast_process():
+        with _open_streams(), _quiet_libraries(), _fast_process():
             if not standalone_mode:
                 return super().main(args, prog_name, standalone_mode=False)
             try:
@@ -165,11 +163,11 @@ def _open_streams() -> Iterator[None]:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    with redirect_stderr(PatientStream(sys.stderr)):
+    with redirect_stderr(_PatientStream(sys.stderr)):
         yield
 
 
-class PatientStream:
+class _PatientStream:
     """A stream for notices that discards what cannot be written.
 
     The reader of notices may end, as in ``2>&1 | less``, and a terminal may be closed; the command
@@ -221,7 +219,7 @@ def _open_nowhere(descriptor: int) -> Any:
 
 
 @contextmanager
-def quiet_libraries() -> Iterator[None]:
+def _quiet_libraries() -> Iterator[None]:
     """Print warnings as single lines, and suppress log messages of libraries, within the block."""
     logger, finder = logging.getLogger("tensorflow"), _QuietKeras()
     level = logger.level
@@ -235,8 +233,6 @@ def quiet_libraries() -> Iterator[None]:
         if sys.warnoptions:
             # PYTHONWARNINGS and -W are about libraries: what a command says about the input is
             # neither hidden by them nor an error.
-            warnings.filterwarnings("default", category=UserWarning, module=_OWN_MODULES)
-            # Where scikit-learn calls a clusterer, these are warnings of its modules.
             warnings.filterwarnings("default", category=ClusterkitWarning)
         if not is_quiet:
             yield

@@ -221,23 +221,9 @@ def cluster(
     if not only_cluster:
         notice_unused("--only-cluster is not given", "of")
     check_confounders(without)
-    can_stream = algorithm in _STREAMED and not without
-    if stream and not can_stream:
-        raise click.UsageError(
-            f"only {', '.join(_STREAMED)} read vectors part by part, without --without: leave out "
-            "--stream"
-        )
-    if engine != "local":
-        if algorithm != "kmeans" or refine or not can_stream or stream is False:
-            raise click.UsageError(
-                "--engine ray is for -a kmeans on vectors that are read part by part: leave out "
-                "--refine, --without and --no-stream"
-            )
-        stream = True
-    if algorithm == "minibatch-kmeans" and stream is None:
-        stream = True
+    stream = _choose_stream(stream, engine, algorithm, refine=refine, without=without)
     table = previous or (of if only_cluster else None)
-    opened = open_vectors(store, extractor, table, stream=stream if can_stream else False)
+    opened = open_vectors(store, extractor, table, stream=stream)
     embeddings = select(opened, only=only, clusters=only_cluster, of=of)
     if into is not None:
         check_present(embeddings.files, into, strict=strict)
@@ -253,13 +239,13 @@ def cluster(
         engine=engine,
         progress=True,
     )
-    sheet = (
-        plots.ContactSheets.from_clustering(
+    sheet = None
+    if outputs.files["sheet"] is not None:
+        sheet = plots.ContactSheets.from_clustering(
             result, n_images=per_cluster, show=show, random_state=seed, file_names=file_names
         )
-        if outputs.files["sheet"]
-        else None
-    )
+        # Further pages may be in the way.
+        sheet.check(outputs.files["sheet"], overwrite=outputs.overwrite)
     if into is not None:
         if sheet is not None and mode == "move":
             sheet.plot()
@@ -270,6 +256,33 @@ def cluster(
     outputs.draw(lambda: sheet, "sheet")
     outputs.show(result.to_dict() | {"into": into}, lambda: say_result(result))
     notice_names("clusters", result.names_from, embeddings)
+
+
+def _choose_stream(
+    stream: bool | None,
+    engine: "str | RayEngine",
+    algorithm: str,
+    *,
+    refine: bool,
+    without: tuple[str, ...],
+) -> bool | None:
+    """Return whether to read the vectors part by part; None where that depends on their size."""
+    can_stream = algorithm in _STREAMED and not without
+    if stream and not can_stream:
+        raise click.UsageError(
+            f"only {', '.join(_STREAMED)} read vectors part by part, without --without: leave out "
+            "--stream"
+        )
+    if engine != "local":
+        if algorithm != "kmeans" or refine or not can_stream or stream is False:
+            raise click.UsageError(
+                "--engine ray is for -a kmeans on vectors that are read part by part: leave out "
+                "--refine, --without and --no-stream"
+            )
+        return True
+    if not can_stream:
+        return False
+    return True if algorithm == "minibatch-kmeans" and stream is None else stream
 
 
 def _check_number(algorithm: str, n_clusters: int | str | None) -> None:

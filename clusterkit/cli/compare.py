@@ -136,8 +136,8 @@ def compare(
 
 def _print(found: "NetworkComparison") -> None:
     """Print the figures of all networks."""
-    for name in found.unreadable:
-        notice(f"Left out of the training: {name}, which cannot be read")
+    for path, reason in found.unreadable:
+        notice(f"Left out of the training: {path}: {reason}")
     for result in found.results:
         if result.is_reused:
             notice(f"Not trained again: {result.name}, which {result.model} holds")

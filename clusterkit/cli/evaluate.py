@@ -54,10 +54,10 @@ def _print_left_out(evaluation: "Evaluation", labels: Path | None) -> None:
     from clusterkit.utils.text import first_few
 
     if labels is not None:
-        notice(f"{labels} has a label for {evaluation.n} of the images.")
+        notice(f"{labels} has a label for {evaluation.n:,} of the images.")
     for n, what, names in (
         (evaluation.n_unlabelled, "images have no label and are left out", evaluation.unlabelled),
         (evaluation.n_unused, "labels are of files that were not clustered", evaluation.unused),
     ):
         if n:
-            notice(f"{n} {what}{': ' if names else ''}{first_few(names)}.")
+            notice(f"{n:,} {what}{': ' if names else ''}{first_few(names)}.")

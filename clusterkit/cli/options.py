@@ -11,9 +11,8 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from clusterkit.classifiers.training.networks import AUGMENTATIONS
-from clusterkit.cli.outputs import Decorator, LocalPath, notice
+from clusterkit.cli.outputs import AnyPath, Decorator, LocalPath, notice
 from clusterkit.utils.files import DEFAULT_STORE
-from clusterkit.utils.locations import as_path, is_address
 from clusterkit.utils.ray_engine import ENGINES, RayEngine
 from clusterkit.utils.text import did_you_mean
 
@@ -65,16 +64,6 @@ def _complete(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
         for name in dict.fromkeys([*names, *files])
         if name.startswith(incomplete)
     ]
-
-
-class AnyPath(LocalPath):
-    """A path on this machine, or an address on object storage."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Return the path, or a :class:`~clusterkit.utils.locations.RemotePath`."""
-        if str(value).lower().startswith("memory://"):
-            self.fail(f"must outlast the command, which memory does not. Received: {value}")
-        return as_path(value) if is_address(value) else super().convert(value, param, ctx)
 
 
 store_option = click.option(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import click
 
 from clusterkit.utils.imports import load
-from clusterkit.utils.locations import is_address
+from clusterkit.utils.locations import as_path, is_address
 from clusterkit.utils.text import json_text, printable
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -21,11 +21,22 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print one J
 _overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 
 
-class LocalPath(click.Path):
-    """A path on this machine, as :class:`pathlib.Path`; the options are those of click."""
+class AnyPath(click.Path):
+    """A path on this machine, or an address on object storage; the options are those of click."""
 
     def __init__(self, **options: bool) -> None:
         super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the path, or a :class:`~clusterkit.utils.locations.RemotePath`."""
+        if str(value).lower().startswith("memory://"):
+            what = "must outlast the command, which memory does not"
+            self.fail(f"{what}. Received: {value}", param, ctx)
+        return as_path(value) if is_address(value) else super().convert(value, param, ctx)
+
+
+class LocalPath(AnyPath):
+    """A path on this machine, as :class:`pathlib.Path`."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Return the path; an address would become the name of a local folder."""

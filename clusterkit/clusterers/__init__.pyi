@@ -1,4 +1,5 @@
 from .affinity.estimator import AffinityPropagation as AffinityPropagation
+from .affinity.estimator import ConvergenceWarning as ConvergenceWarning
 from .base import ClusteringWarning as ClusteringWarning
 from .base import centers_of as centers_of
 from .by_name import CLUSTERERS as CLUSTERERS

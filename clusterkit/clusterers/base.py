@@ -159,8 +159,8 @@ def warn_of_zeros(is_zero: NDArray[np.bool_]) -> None:
     """Warn about zero rows, which cannot be normalised."""
     if is_zero.any():
         warnings.warn(
-            f"{is_zero.sum()} of {len(is_zero)} rows are zero and have no direction, the first is "
-            f"row {is_zero.argmax()}; they stay zero",
+            f"{is_zero.sum():,} of {len(is_zero):,} rows are zero and have no direction, the first "
+            f"is row {is_zero.argmax()}; they stay zero",
             ClusteringWarning,
             stacklevel=4,
         )
@@ -254,7 +254,7 @@ def centers_of(X: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
     X, labels = np.asarray(X), np.asarray(labels)
     if len(X) != len(labels):
         raise InvalidInputError(
-            f"there must be one label per row. Received: {len(labels)} labels, {len(X)} rows"
+            f"there must be one label per row. Received: {len(labels):,} labels, {len(X):,} rows"
         )
     centers = np.full((labels.max(initial=NOISE) + 1, X.shape[1]), np.nan)
     for label in np.unique(labels[labels != NOISE]):
@@ -289,9 +289,9 @@ def describe_sizes(labels: NDArray[np.int32]) -> str | None:
         return None
     tiny = sizes[sizes <= max(1, n / k / 50)]
     if len(tiny):
-        return f"{len(tiny)} of {k} clusters hold {tiny.max()} or fewer of {n} rows"
+        return f"{len(tiny)} of {k} clusters hold {tiny.max():,} or fewer of {n:,} rows"
     if sizes[0] > n / 2 and sizes[0] > 10 * sizes[1]:
-        return f"one of {k} clusters holds {sizes[0]} of {n} rows, the next {sizes[1]}"
+        return f"one of {k} clusters holds {sizes[0]:,} of {n:,} rows, the next {sizes[1]:,}"
     return None
 
 
@@ -313,7 +313,7 @@ def warn_of_equal_rows(n_distinct: int, n_clusters: int) -> None:
 
 def _too_few(n_distinct: int, n_clusters: int) -> str:
     """Return the message for fewer different rows than clusters."""
-    return f"there are only {n_distinct} different rows, fewer than n_clusters={n_clusters}"
+    return f"there are only {n_distinct:,} different rows, fewer than n_clusters={n_clusters}"
 
 
 def as_invalid_input(check: Callable[..., Any]) -> Callable[..., Any]:

@@ -335,7 +335,7 @@ def _compare(rows: Points, points: Points, k: int, seed: int) -> tuple[list[Cand
     distinct = np.unique(find_equal(rows))
     numbers, obstacle = _usable_numbers(k, len(distinct), points.shape[1])
     with workers() as run:
-        whitened = whiten(points, rows, distinct, numbers)
+        whitened = _whiten(points, rows, distinct, numbers)
         made = _make_candidates(rows, points, whitened, k, seed, run)
         if len(made) == 1:
             only = Candidate(_FIRST, None, 0.0, 0.0, 0.0, chosen=True, labels=made[_FIRST])
@@ -369,7 +369,7 @@ def _usable_numbers(k: int, n_distinct: int, n_columns: int) -> tuple[list[int],
         return [], "there is one cluster"
     if n_distinct <= n_columns:
         return [], (
-            f"{n_distinct} different rows are too few to whiten {n_columns} columns, which needs "
+            f"{n_distinct:,} different rows are too few to whiten {n_columns} columns, which needs "
             "more rows than columns"
         )
     numbers = [n for n in _N_NEIGHBORS if n * k < n_distinct]
@@ -378,7 +378,7 @@ def _usable_numbers(k: int, n_distinct: int, n_columns: int) -> tuple[list[int],
     return numbers, ""
 
 
-def whiten(
+def _whiten(
     points: Points, rows: Points, distinct: NDArray[np.intp], numbers: Sequence[int]
 ) -> dict[int, Points]:
     """Scale points so that differences between neighbours have covariance 1.

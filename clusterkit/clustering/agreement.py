@@ -123,7 +123,7 @@ def measure_agreement(labels: list[Any], clusters: list[Any], *, n_unused: int =
     if len(clusters) != len(labels) or not clusters:
         raise InvalidInputError(
             "there must be one label per image, and at least one. "
-            f"Received: {len(labels)} labels, {len(clusters)} clusters"
+            f"Received: {len(labels):,} labels, {len(clusters):,} clusters"
         )
     pairs = [
         (cluster, str(as_cluster(label) if isinstance(label, float | np.floating) else label))
@@ -133,7 +133,7 @@ def measure_agreement(labels: list[Any], clusters: list[Any], *, n_unused: int =
     n_missing = sum(map(is_missing, labels))
     n_unused += len(clusters) - len(pairs) - n_missing
     if not pairs:
-        raise InvalidInputError(f"none of the {len(labels)} images has a cluster and a label")
+        raise InvalidInputError(f"none of the {len(labels):,} images has a cluster and a label")
     names, rows = _enumerate(cluster for cluster, _ in pairs)
     label_names, columns = _enumerate(label for _, label in pairs)
     table = np.zeros((len(names), len(label_names)), np.int64)

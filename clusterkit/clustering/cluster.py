@@ -159,7 +159,7 @@ class Clustering(TableResult):
             lines += self.confounding.to_text().split("\n")
         lines.append("cluster  images" + ("  name" if self.names else ""))
         for label, size in self.sizes.items():
-            line = f"{cluster_text(label):>7}  {size:>6}  {self.names.get(label, '')}"
+            line = f"{cluster_text(label):>7}  {size:>6,}  {self.names.get(label, '')}"
             lines.append(line.rstrip())
         if kept:
             lines.append(f"Kept as named or pinned: {', '.join(map(str, kept))}")
@@ -359,7 +359,7 @@ def cluster(
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         If the earlier clustering is from a different embedding space.
     Notice
         If a decision could not be kept, or the earlier clustering was of a part of the images, and

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from clusterkit.clustering.decisions import Decisions, read_edits
 from clusterkit.clustering.saved import ClustersTable, Origin, read_clusters
-from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.errors import ClusterkitWarning, InvalidInputError, Notice
 from clusterkit.store.embeddings import Embeddings, Selection, describe_space
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.locations import is_absolute, join, relative
@@ -195,7 +195,7 @@ def check_earlier(
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         If the spaces are known to differ, without ``any_space``.
     """
     present = set(embeddings.paths)
@@ -215,8 +215,8 @@ def check_earlier(
         )
         raise InvalidInputError(
             "the two clusterings must have an image in common. Received: "
-            f"{len(embeddings)} images now, such as {embeddings.paths[0]}, and "
-            f"{len(earlier.paths)} before, such as {earlier.paths[0]}{remedy}"
+            f"{len(embeddings):,} images now, such as {embeddings.paths[0]}, and "
+            f"{len(earlier.paths):,} before, such as {earlier.paths[0]}{remedy}"
         )
     is_other = network_fingerprint(embeddings) not in (None, earlier.fingerprint)
     if earlier.fingerprint and is_other and not any_space:
@@ -228,6 +228,7 @@ def check_earlier(
             else f"the clusters are of the space {earlier.space}, the vectors of {space}: centres, "
             "distances and neighbours are measured in the latter, which may group by different "
             "things",
+            ClusterkitWarning,
             stacklevel=3,
         )
     return earlier

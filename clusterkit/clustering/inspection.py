@@ -116,7 +116,7 @@ class ClusterInspection(TableResult):
         n_doubtful, n_odd = int(self.is_doubtful.sum()), int(self.is_odd.sum())
         lines = [
             f"{plural(len(paths), 'image')} in {plural(self.clustering.n_clusters, 'cluster')}: "
-            f"{n_doubtful} doubtful (between two clusters), {n_odd} odd (unlike their own)"
+            f"{n_doubtful:,} doubtful (between two clusters), {n_odd:,} odd (unlike their own)"
         ]
         for cluster, size in self.clustering.sizes.items():
             name, mean = self.clustering.names.get(cluster), self.mean_silhouette(cluster)

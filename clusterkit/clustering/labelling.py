@@ -281,7 +281,7 @@ def _find(image: str, earlier: EarlierClusters) -> str:
         raise InvalidInputError(
             f"{image} could be {ends[0]} or {ends[1]}: give the path as in the table"
         )
-    raise NotFoundError(f"{image} is not among the {len(paths)} images of the table")
+    raise NotFoundError(f"{image} is not among the {len(paths):,} images of the table")
 
 
 def _check_pins(

@@ -74,7 +74,7 @@ class IdentityReport(Result):
 
     def to_text(self) -> str:
         """Return the changes as text, one per line."""
-        lines = [f"{self.n_kept} of {self.n_common} images keep their number"]
+        lines = [f"{self.n_kept:,} of {self.n_common:,} images keep their number"]
         lines += [f"new: cluster {number}" for number in self.new]
         lines += [f"split: cluster {old} into {_join(new)}" for old, new in self.split.items()]
         lines += [f"merged: clusters {_join(old)} into {new}" for new, old in self.merged.items()]
@@ -172,7 +172,7 @@ def match_clusters(
     if not rows:
         raise InvalidInputError(
             "the two clusterings must have an image in common. "
-            f"Received: {len(images)} images now, {len(old_images)} before"
+            f"Received: {len(images):,} images now, {len(old_images):,} before"
         )
     before = [number_before[images[row]] for row in rows]
     flows = Counter(zip(before, (new_labels[row] for row in rows), strict=True))
@@ -304,7 +304,7 @@ def _images(paths: Sequence[Hashable] | None, n: int, name: str) -> Sequence[Has
     if len(images) != n or len(set(images)) != n:
         raise InvalidInputError(
             f"{name} must hold one path per label, each once. "
-            f"Received: {len(images)} paths, {len(set(images))} of them different, {n} labels"
+            f"Received: {len(images):,} paths, {len(set(images)):,} of them different, {n:,} labels"
         )
     return images
 

@@ -216,7 +216,7 @@ def _tally(
     except ValueError as error:
         raise InvalidInputError(
             "there must be one list of classes per label. "
-            f"Received: {sum(1 for _ in top5)} lists, {len(labels)} labels"
+            f"Received: {sum(1 for _ in top5)} lists, {len(labels):,} labels"
         ) from error
     return dict(sorted(sizes.items())), totals
 

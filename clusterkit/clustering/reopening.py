@@ -48,7 +48,7 @@ def reopen_clustering(clusters_csv: str | Path, embeddings: Any) -> Clustering:
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         If the table is of another space.
     Notice
         If images are in only one of both.

@@ -361,7 +361,7 @@ def read_clusters(clusters_csv: str | Path) -> ClustersTable:
         )
     if missing:
         warnings.warn(
-            f"left out {len(missing)} of {len(paths)} images, which have no cluster in "
+            f"left out {len(missing):,} of {len(paths):,} images, which have no cluster in "
             f"{clusters_csv}: {first_few(missing)}",
             Notice,
             stacklevel=3,

@@ -25,7 +25,7 @@ from clusterkit.datasets.places import (
     warn_of_look_alikes,
 )
 from clusterkit.datasets.tables import TABLE_SUFFIXES, as_text, spellings
-from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.errors import ClusterkitWarning, InvalidInputError, NotFoundError, Notice
 from clusterkit.images.folder import (
     IMAGE_SUFFIXES,
     MANIFEST_NAME,
@@ -158,7 +158,7 @@ def read_labelled(
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         If images without a label are left out.
     Notice
         How an ambiguous source was interpreted, and which classes read alike, such as Cat and cat.
@@ -294,6 +294,7 @@ def _find_parts(folder: Path, paths: Sequence[str]) -> dict[str, str]:
         warnings.warn(
             f"left out {first_few(others)} in {folder}: no labelled part of the data beside "
             f"{', '.join(start.rstrip('/') for start in parts)}",
+            ClusterkitWarning,
             stacklevel=4,
         )
     return parts
@@ -339,13 +340,16 @@ def _from_label_csv(table: Path, **columns: Any) -> LabelledImages:
         rows = [row for row in rows if found.parts[row] != UNLABELLED]
         if len(rows) < len(files):
             warnings.warn(
-                f"left out {len(files) - len(rows)} files of no part for learning in {table}",
+                f"left out {len(files) - len(rows):,} files of no part for learning in {table}",
+                ClusterkitWarning,
                 stacklevel=3,
             )
     known = [row for row in rows if found.labels[row] is not None]
     if len(known) < len(rows):
         warnings.warn(
-            f"left out {len(rows) - len(known)} files without a label in {table}", stacklevel=3
+            f"left out {len(rows) - len(known):,} files without a label in {table}",
+            ClusterkitWarning,
+            stacklevel=3,
         )
     return LabelledImages(
         [files[row] for row in known],
@@ -379,7 +383,7 @@ def _find_files(names: Sequence[str], folder: Path, table: Path) -> list[Path]:
         files |= {name: folder / path for path, name in matched.items()}
         if matched:
             warnings.warn(
-                f"{len(matched)} of the {len(names)} files of {table} are found by their names "
+                f"{len(matched):,} of the {len(names):,} files of {table} are found by their names "
                 f"below {folder}, such as {next(iter(matched))}",
                 Notice,
                 stacklevel=4,
@@ -387,7 +391,7 @@ def _find_files(names: Sequence[str], folder: Path, table: Path) -> list[Path]:
         missing = [name for name in missing if name not in files]
     if missing:
         raise NotFoundError(
-            f"{len(missing)} of the {len(names)} files that {table} names do not exist in "
+            f"{len(missing):,} of the {len(names):,} files that {table} names do not exist in "
             f"{folder}, such as {first_few(map(as_text, missing))}. If the files are in another "
             "column, name it with --path-column"
         )
@@ -408,6 +412,7 @@ def _leave_out_sorted(paths: Sequence[str], folder: Path) -> list[str]:
 def _from_pixel_csv(table: Path, label_column: Sequence[str]) -> LabelledImages:
     """Read a table of pixels; images are named by their line."""
     images, labels = read_pixel_csv(table, label_column=label_column)
+    warn_of_look_alikes(labels or (), table)
     return LabelledImages(images, [f"{table.name}:{row}" for row in range(len(images))], labels)
 
 
@@ -441,7 +446,8 @@ def _warn_of_unlisted(files: Sequence[Path], table: Path) -> None:
     }
     if unlisted := sorted(beside - listed):
         warnings.warn(
-            f"left out {len(unlisted)} images that {table} gives no label, such as {unlisted[0]}",
+            f"left out {len(unlisted):,} images that {table} gives no label, such as {unlisted[0]}",
+            ClusterkitWarning,
             stacklevel=4,
         )
 

@@ -122,7 +122,7 @@ def read_labels(
     names = match_names(paths, list(known), labels_csv)
     if not names:
         raise InvalidInputError(
-            f"{labels_csv} has a label for none of the {len(paths)} images. Its {len(known)} "
+            f"{labels_csv} has a label for none of the {len(paths):,} images. Its {len(known):,} "
             f"lines name other files, for instance {first_few(known)}; the first image is "
             f"{paths[0]}. If the files are in another column than "
             f"{table.header[0] or 'the one without a name'}, name it with --path-column"

@@ -47,6 +47,17 @@ def is_pixel_csv(path: Path, label_column: Sequence[str] = ()) -> bool:
     return not odd
 
 
+def find_other_column(path: Path) -> str | None:
+    """Return the first column of a table of pixels that holds neither pixels nor row numbers.
+
+    None without pixel columns.
+    """
+    header = sniff(path)[0]
+    pixels = {name for name in header if _PIXEL_COLUMN.fullmatch(name.strip())}
+    others = [name for name in header if name not in pixels and not _is_number_of_row(name)]
+    return others[0] if pixels and others else None
+
+
 def read_pixel_csv(
     path: Path, *, label_column: Sequence[str] = ()
 ) -> tuple[NDArray[np.uint8], list[str] | None]:
@@ -176,7 +187,7 @@ def read_idx_pair(images: Path) -> tuple[NDArray[np.uint8], list[str]]:
     if len(pixels) != len(numbers):
         raise InvalidInputError(
             f"{images} and {labels.name} must belong together. "
-            f"Received: {len(pixels)} images, {len(numbers)} labels"
+            f"Received: {len(pixels):,} images, {len(numbers):,} labels"
         )
     return pixels[..., None], [str(number) for number in numbers]
 

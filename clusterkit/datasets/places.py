@@ -121,10 +121,14 @@ def are_parts(meant: Collection[str | None]) -> bool:
 
 
 def warn_of_look_alikes(classes: Iterable[str], source: str | Path) -> None:
-    """Warn of classes whose names differ only in case or coding: often one class is meant."""
+    """Warn of classes whose names differ only in case or coding, or are 1 and 1.0.
+
+    Often one class is meant.
+    """
     spelled = defaultdict(set)
     for name in set(classes):
-        spelled[unicodedata.normalize("NFC", name).casefold()].add(name)
+        plain = re.sub(r"^(-?\d+)\.0+$", r"\1", name)
+        spelled[unicodedata.normalize("NFC", plain).casefold()].add(name)
     alike = [", ".join(sorted(names)) for _, names in sorted(spelled.items()) if len(names) > 1]
     if alike:
         warnings.warn(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clusterkit.datasets.copies import Thumbnail, make_thumbnails, pair_likely_copies
 from clusterkit.datasets.labelled_images import LabelledImages, label_tuple
 from clusterkit.datasets.places import TEST, TRAIN, VALIDATION
-from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.errors import ClusterkitWarning, InvalidInputError, Notice
 from clusterkit.utils.arguments import check_at_least, generator_from, is_number
 from clusterkit.utils.text import plural
 
@@ -80,7 +80,7 @@ def split(
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         If parts of the source share images.
     Notice
         If no pair of ``apart`` is among the images.
@@ -130,7 +130,7 @@ def divide(
 
     Warns
     -----
-    UserWarning, Notice
+    ClusterkitWarning, Notice
         As for :func:`split`.
     """
     given = test_split, validation_split
@@ -291,7 +291,7 @@ def _divide(
         if part not in part_of_row:
             raise InvalidInputError(
                 f"there are too few images to keep some out for the part {part!r}: no class has "
-                f"{len(wanted) + 1} different ones. Received: {len(data)} images"
+                f"{len(wanted) + 1} different ones. Received: {len(data):,} images"
             )
     return part_of_row
 
@@ -368,8 +368,9 @@ def _warn_of_shared(group_of_row: NDArray[np.int32], part_of_row: NDArray[np.obj
     shared = np.isin(group_of_row[~is_train], group_of_row[is_train]).sum()
     if shared:
         warnings.warn(
-            f"{shared} of the test and validation images are also among the training images, "
+            f"{shared:,} of the test and validation images are also among the training images, "
             "equal or nearly so: their scores are too optimistic",
+            ClusterkitWarning,
             stacklevel=5,
         )
 
@@ -418,7 +419,7 @@ def _check_classes(
         if len(images) < minimum and not data.is_multilabel:
             raise InvalidInputError(
                 f"each class needs at least {minimum} different images {what}. "
-                f"Received: {len(images)} of {name}"
+                f"Received: {len(images):,} of {name}"
             )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import (
+    ClusterkitWarning,
     ImageError,
     InvalidInputError,
     NotFoundError,
@@ -219,7 +220,7 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
         return self._from_paths(self.root, paths, listed)
 
     def __repr__(self) -> str:
-        return f"ImageFolder({str(self.root)!r}, {len(self)} images)"
+        return f"ImageFolder({str(self.root)!r}, {len(self):,} images)"
 
 
 def as_image_folder(images: Any) -> ImageFolder:
@@ -506,7 +507,9 @@ class _Listing:
             except OSError as error:
                 if not place:
                     raise InvalidInputError(f"cannot list {folder}: {error.strerror}") from error
-                warnings.warn(f"left out {folder}: {error.strerror}", stacklevel=5)
+                warnings.warn(
+                    f"left out {folder}: {error.strerror}", ClusterkitWarning, stacklevel=5
+                )
 
     def _sort_in(
         self,

@@ -96,8 +96,8 @@ def save_classifier_report(
     report : ClassifierTraining
         From :func:`clusterkit.classifiers.train_classifier`.
     folder : path, optional
-        The folder, by default that of :func:`report_folder`; created if it does not exist, with the
-        files
+        The folder, by default that of :func:`report_folder`; created if it does not exist.  Its
+        files are
 
         - ``report.json``: all figures;
         - ``classes.png``: the number of images of each class;

@@ -82,7 +82,7 @@ class ConfusionDisplay(Display):
         table = report.confusion
         if table is None:
             raise InvalidInputError("there is no confusion matrix where images have several labels")
-        title = f"accuracy {report.accuracy:.3f} of {len(report.names)} images"
+        title = f"accuracy {report.accuracy:.3f} of {len(report.names):,} images"
         return cls(table, report.classes, title=title).plot(ax=ax)
 
     def _size(self) -> tuple[float, float]:

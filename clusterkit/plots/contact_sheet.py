@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from clusterkit.plots.pictures import N_CANDIDATES, Sheet, and_more, load_pictur
 from clusterkit.plots.style import QUIET, cluster_color, cluster_name
 from clusterkit.utils.arguments import check_at_least, check_seed, generator_from
 from clusterkit.utils.locations import as_path
+from clusterkit.utils.text import plural
 
 if TYPE_CHECKING:
     from clusterkit.clustering.cluster import Clustering
@@ -272,18 +272,24 @@ class ContactSheets:
         OutputExistsError
             If a file exists and ``overwrite`` is false; then none is written.
         """
-        paths = [_page_path(path, number) for number in range(1, len(self.pages) + 1)]
-        for file in paths:
-            check_figure_path(file, overwrite=overwrite)
         return [
             # A copy, so that its figure ends with it.
             save_figure(copy(page), file, overwrite=overwrite, dpi=dpi)
-            for page, file in zip(self.pages, paths, strict=True)
+            for page, file in zip(self.pages, self.check(path, overwrite=overwrite), strict=True)
+        ]
+
+    def check(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
+        """Return the files of the pages; raise an error if :meth:`save` cannot write one."""
+        numbers = range(1, len(self.pages) + 1)
+        return [
+            check_figure_path(_page_path(path, number), overwrite=overwrite) for number in numbers
         ]
 
 
 def check_sheet_path(path: str | Path, *, overwrite: bool = False) -> Path:
-    """Check that the pages of a contact sheet can be written, before their number is known.
+    """Check that a contact sheet can be written, before the number of its pages is known.
+
+    A second page of an earlier sheet is an error, too; other files with a number may be anything.
 
     Parameters
     ----------
@@ -303,10 +309,7 @@ def check_sheet_path(path: str | Path, *, overwrite: bool = False) -> Path:
         As for :func:`clusterkit.plots.check_figure_path`.
     """
     path = check_figure_path(path, overwrite=overwrite)
-    for file in sorted(path.parent.glob(f"{glob.escape(path.stem)}-*{glob.escape(path.suffix)}")):
-        number = file.stem.rpartition("-")[2]
-        if number.isdecimal() and int(number) > 1:
-            check_figure_path(file, overwrite=overwrite)
+    check_figure_path(_page_path(path, 2), overwrite=overwrite)
     return path
 
 
@@ -405,7 +408,7 @@ def _page_path(path: str | Path, number: int) -> Path:
 
 def _share(start: int, shown: int, count: int) -> str:
     """Return the numbers of images and of shown images as text."""
-    noun = "image" if count == 1 else "images"
     if start:
         return f"{start + 1:,} to {start + shown:,} of {count:,}"
-    return f"{count:,} {noun}" if shown == count else f"{shown} of {count:,} {noun}"
+    images = plural(count, "image")
+    return images if shown == count else f"{shown:,} of {images}"

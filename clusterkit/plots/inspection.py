@@ -14,6 +14,7 @@ from clusterkit.plots.display import Display
 from clusterkit.plots.pictures import N_CANDIDATES, Sheet, and_more, load_pictures
 from clusterkit.plots.style import QUIET, RULE, cluster_color, cluster_name, text_width
 from clusterkit.utils.noise import NOISE
+from clusterkit.utils.text import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,7 +148,7 @@ class InspectionDisplay(Display):
         sheet.box(_MARGIN, y, 4, _SIDE, color=color)
         x, width = _MARGIN + 10, _HEAD - 22
         lines = [(cluster_name(row.cluster), "bold"), (row.name, "normal")]
-        lines.append((f"{row.size:,} image{'' if row.size == 1 else 's'}", "normal"))
+        lines.append((plural(row.size, "image"), "normal"))
         for index, (text, weight) in enumerate(line for line in lines if line[0]):
             sheet.line(text, x, y + 8 + 13 * index, width, size=9, weight=weight)
         if row.silhouette is not None:

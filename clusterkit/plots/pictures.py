@@ -20,6 +20,7 @@ from clusterkit.plots.display import Display
 from clusterkit.plots.style import INK, QUIET, RULE, TILE, fit, wrap
 from clusterkit.utils.locations import reading_workers
 from clusterkit.utils.parallel import map_ahead
+from clusterkit.utils.text import plural
 
 # Copies are searched among this many times the number of shown images.
 N_CANDIDATES = 3
@@ -199,7 +200,7 @@ class Sheet:
 
 def and_more(count: int, noun: str) -> str:
     """Return "… and 12 more images", with the noun in the right number."""
-    return f"… and {count:,} more {noun}{'' if count == 1 else 's'}"
+    return f"… and {plural(count, f'more {noun}')}"
 
 
 class PictureGrid(Display):

@@ -305,10 +305,10 @@ def _count_mistakes(report: ClassificationReport) -> str:
     """Return the number of mistakes and the order of images as text."""
     n, n_wrong = len(report.names), np.count_nonzero(~report.is_right)
     if report.is_multilabel:
-        return f"{n_wrong} of {n} images not wholly right, the highest loss first"
+        return f"{n_wrong:,} of {n:,} images not wholly right, the highest loss first"
     if not n_wrong:
-        return f"all {n} images right, the least sure first"
-    return f"{n_wrong} of {n} images wrong, the surest mistakes first"
+        return f"all {n:,} images right, the least sure first"
+    return f"{n_wrong:,} of {n:,} images wrong, the surest mistakes first"
 
 
 def _judge(report: ClassificationReport, row: int) -> list[PredictionLine]:

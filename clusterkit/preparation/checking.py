@@ -145,7 +145,7 @@ class Check(TableResult):
         lines = [self._headline()]
         for kind, count in self.counts.items():
             said, advice = KINDS[kind]
-            lines.append(f"{count:>7}  {kind}: {said}")
+            lines.append(f"{count:>7,}  {kind}: {said}")
             for finding in self.of_kind(kind)[:3]:
                 other = f", as {finding.related}" if finding.related else ""
                 lines.append(f"           {finding.path}{other} ({finding.detail})")
@@ -411,7 +411,7 @@ def _find_off_topic(
 def _describe_common(common: Sequence[str], n_images: int) -> list[str]:
     """Return remarks on kinds that hold for too many images to be findings."""
     return [
-        f"{kind}: {count} of {plural(n_images, 'image')}, so this is usual here and not listed."
+        f"{kind}: {count:,} of {plural(n_images, 'image')}, so this is usual here and not listed."
         for kind, count in Counter(common).items()
     ]
 

@@ -91,7 +91,7 @@ def score_off_topic(X: ArrayLike, folders: Sequence[Hashable]) -> NDArray[np.flo
     if len(rows) != len(folders):
         raise InvalidInputError(
             f"there must be one folder per vector. Received: {len(folders)} folders, "
-            f"{len(rows)} vectors"
+            f"{len(rows):,} vectors"
         )
     members: dict[Hashable, list[int]] = defaultdict(list)
     for row, folder in enumerate(folders):

@@ -115,9 +115,9 @@ class ImageSample(TableResult):
     @property
     def title(self) -> str:
         """Number of chosen images, the strategy, and the number of candidates."""
-        labelled = f"; {self.n_labelled} have a label" if self.n_labelled else ""
+        labelled = f"; {self.n_labelled:,} have a label" if self.n_labelled else ""
         images = plural(len(self.images), f"{self.by} image")
-        return f"{images} of {self.n_candidates} to choose from{labelled}"
+        return f"{images} of {self.n_candidates:,} to choose from{labelled}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
@@ -199,9 +199,8 @@ def sample_images(
           each; by default of groups without a labelled image, the largest first.
         - ``diverse``: images unlike each other and unlike those with a label.
         - ``doubtful``: images whose class is in doubt, and unlike each other.  The doubt is
-        measured by ``predictions``, ``model``, ``labels`` or ``clusters``, the first of these that
-        is
-          given.
+          measured by ``predictions``, ``model``, ``labels`` or ``clusters``, the first of these
+          that is given.
 
         By default ``doubtful`` with predictions, a model, or labels of at least two classes,
         otherwise ``typical``.
@@ -273,8 +272,8 @@ def sample_images(
         known = [None if is_missing(label) else label for label in labels]
     if len(known) != len(embeddings):
         raise InvalidInputError(
-            f"there must be one label per image, or None. Received: {len(known)} labels, "
-            f"{len(embeddings)} images"
+            f"there must be one label per image, or None. Received: {len(known):,} labels, "
+            f"{len(embeddings):,} images"
         )
     for table in as_list(label_tables):
         found_labels = read_labels(table, embeddings.paths, **columns).labels
@@ -350,7 +349,7 @@ def _find_gone(embeddings: Embeddings, into: str | Path | None) -> NDArray[np.bo
     gone = set(map(str, check_present(files, root if into is None else into)))
     if gone:
         warnings.warn(
-            f"left out: {len(gone)} of the {plural(len(files), 'file')} are gone, such as "
+            f"left out: {len(gone):,} of the {plural(len(files), 'file')} are gone, such as "
             f"{min(gone)}; forget those that were deleted with `clusterkit embed FOLDER --prune`",
             Notice,
             stacklevel=3,
@@ -658,8 +657,8 @@ def _read_predictions(
     name_of = match_names(paths, list(row_of), file)
     if not name_of:
         raise InvalidInputError(
-            f"{file} has predictions for none of the {len(paths)} images, such as {paths[0]}. Its "
-            f"lines name other files, such as {names[0]}"
+            f"{file} has predictions for none of the {len(paths):,} images, such as {paths[0]}. "
+            f"Its lines name other files, such as {names[0]}"
         )
     probabilities = np.array([*columns.values()]).T
     found = np.full((len(paths), len(columns)), np.nan)

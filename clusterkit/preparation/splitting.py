@@ -21,6 +21,7 @@ from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.datasets.split import divide
 from clusterkit.datasets.tables import write_csv
 from clusterkit.errors import (
+    ClusterkitWarning,
     ImageError,
     InvalidInputError,
     NotFoundError,
@@ -122,7 +123,7 @@ class FolderSplit(TableResult):
             part_of = dict(zip(self.names, self.parts, strict=True))
             n_across = sum(len({part_of[name] for name in group}) > 1 for group in self.copies)
             where = (
-                f"{n_across} of these groups in several parts" if n_across else "each in one part"
+                f"{n_across:,} of these groups in several parts" if n_across else "each in one part"
             )
             lines.append(f"{plural(len(self.copies), 'group')} of copies ({n_images}), {where}")
         return join_lines([*lines, self._headline()])
@@ -215,7 +216,7 @@ def split_folder(
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         If parts of the source share images, or copies of images of other classes leave a class
         without an image in a part.
     Notice
@@ -471,6 +472,7 @@ def _warn_of_lacking(data: LabelledImages, parts: Sequence[str]) -> None:
             warnings.warn(
                 f"{part} has no image of {', '.join(lacking)}"
                 + ("" if data.parts else ", whose images are copies of those of other classes"),
+                ClusterkitWarning,
                 stacklevel=3,
             )
 

@@ -186,8 +186,8 @@ def _from_clustering(clustering: Clustering, embeddings: Any) -> PageImages:
     known = np.flatnonzero(rows >= 0)
     if not len(known):
         raise InvalidInputError(
-            f"none of the {len(paths)} clustered images, such as {paths[0]}, is among the "
-            f"{len(given)} embeddings"
+            f"none of the {len(paths):,} clustered images, such as {paths[0]}, is among the "
+            f"{len(given):,} embeddings"
         )
     _warn_left_out("the clustering", rows, paths, len(given))
     given, rows[known] = _choose(given, rows[known])

@@ -321,12 +321,13 @@ def _find_labels(labels: Any, page_images: PageImages) -> Sequence[Any] | None:
         found = [labels.get(path) for path in paths]
         if all(map(is_missing, found)):
             raise InvalidInputError(
-                f"the labels name none of the {len(paths)} images, such as {paths[0]}"
+                f"the labels name none of the {len(paths):,} images, such as {paths[0]}"
             )
         return found
     found = list(labels)
     if len(found) != len(paths):
         raise InvalidInputError(
-            f"there must be one label per image. Received: {len(found)} labels, {len(paths)} images"
+            f"there must be one label per image. Received: {len(found):,} labels, "
+            f"{len(paths):,} images"
         )
     return found

@@ -114,11 +114,12 @@ def make_plan(
         free = [target for target in waiting if not os.path.lexists(into / target)]
         target = free[0] if free else free_names.take(folder, PurePath(source).name)
         todo.append(Transfer(source, target, mode))
-        # Files that were moved again after sorting can still be restored.
+        # Files that were moved again after sorting can still be restored, and of those that were
+        # changed there undo tells that they are kept.
         replaced |= {
             t
             for t in planned
-            if not t.is_in_place(into)
+            if not os.path.lexists(into / t.target)
             and (t.mode != "move" or not t.is_source_taken() or strays.find(t) is None)
         }
     _check_sources([transfer for transfer in todo if transfer.digest is None])
@@ -230,7 +231,8 @@ def _check_sources(todo: Sequence[Transfer]) -> None:
     missing = [t.source for t in todo if not os.path.lexists(t.source)]
     if missing:
         raise NotFoundError(
-            f"{len(missing)} of the {len(todo)} files to sort do not exist, such as {missing[0]}"
+            f"{len(missing):,} of the {len(todo):,} files to sort do not exist, such as "
+            f"{missing[0]}"
         )
     only_names: dict[tuple[int, int], str] = {}
     for transfer in todo:

@@ -13,7 +13,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from clusterkit.datasets.results import Result
-from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError, Notice, StoreError
+from clusterkit.errors import (
+    ClusterkitError,
+    ClusterkitWarning,
+    InvalidInputError,
+    NotFoundError,
+    Notice,
+    StoreError,
+)
 from clusterkit.images.folder import digest_file
 from clusterkit.routing.manifest import Manifest, locked, read_manifest
 from clusterkit.routing.plan import Plan, make_plan
@@ -80,10 +87,10 @@ class Sorting(Result):
 
     def to_text(self) -> str:
         """Return the number of files in each folder, and the transfers."""
-        lines = [f"{n_files:>7}  {self.into / folder}" for folder, n_files in self.folders.items()]
+        lines = [f"{n_files:>7,}  {self.into / folder}" for folder, n_files in self.folders.items()]
         verb = {"copy": "copied", "link": "linked", "move": "moved"}[self.mode]
         done = f"would be {verb}" if self.dry_run else verb
-        before = f", {self.n_present} were there before" if self.n_present else ""
+        before = f", {self.n_present:,} were there before" if self.n_present else ""
         return join_lines([*lines, f"{plural(len(self.transfers), 'file')} {done}{before}"])
 
     def _headline(self) -> str:
@@ -155,7 +162,7 @@ def sort_into_folders(
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         If a partial copy of unknown content is found, which is kept, or the store cannot be
         updated.
     Notice
@@ -173,12 +180,12 @@ def sort_into_folders(
     check_local(files)
     if len(files) != len(names):
         raise InvalidInputError(
-            f"there must be one name per file. Received: {len(files)} files, {len(names)} names"
+            f"there must be one name per file. Received: {len(files):,} files, {len(names):,} names"
         )
     nameless = [file for file, name in zip(files, names, strict=True) if _is_nameless(name)]
     if nameless:
         raise InvalidInputError(
-            f"{len(nameless)} of the {plural(len(files), 'file')} have no name of a folder, such "
+            f"{len(nameless):,} of the {plural(len(files), 'file')} have no name of a folder, such "
             f"as {nameless[0]}: leave them out, or give them one"
         )
     into = Path(os.path.abspath(as_path(into)))  # noqa: PTH100 (resolve() would follow links)
@@ -278,7 +285,7 @@ def check_present(
 def _describe_gone(gone: Sequence[Path], n_files: int) -> str:
     """Describe how many files are gone, and what to do."""
     return (
-        f"{len(gone)} of the {n_files} files are gone, such as {gone[0]}. Those that were moved "
+        f"{len(gone):,} of the {n_files:,} files are gone, such as {gone[0]}. Those that were moved "
         "are found after `clusterkit embed` on the folder that they are in now; forget those that "
         "were deleted with `clusterkit embed FOLDER --prune`"
     )
@@ -299,6 +306,7 @@ def tell_store(store: Store | str | Path | None, moves: Mapping[str, str]) -> No
         warnings.warn(
             f"the files were moved, but the store was not updated: {error}. `clusterkit embed` "
             "on the folder that they are in now recovers their embeddings",
+            ClusterkitWarning,
             stacklevel=3,
         )
 
@@ -380,8 +388,8 @@ def _carry_out(todo: Sequence[Transfer], into: Path, *, progress: bool) -> None:
             except OSError as error:
                 raise InvalidInputError(
                     f"cannot {transfer.mode} {transfer.source} to {into / transfer.target}: "
-                    f"{error.strerror or error}. {n_done} of {len(todo)} files are done; the same "
-                    f"command continues with the rest, and `clusterkit undo {in_shell(into)}` "
+                    f"{error.strerror or error}. {n_done:,} of {len(todo):,} files are done; the "
+                    f"same command continues with the rest, and `clusterkit undo {in_shell(into)}` "
                     "reverts them"
                 ) from error
     finally:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from clusterkit.errors import InvalidInputError
+from clusterkit.errors import ClusterkitWarning, InvalidInputError
 from clusterkit.images.folder import digest_file
 from clusterkit.utils.files import flush
 
@@ -239,7 +239,7 @@ def sweep_parts(folder: Path, wholes: Iterable[str | Path]) -> None:
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         About each of the others, which are kept.
     """
     parts = find_parts(folder)
@@ -251,6 +251,7 @@ def sweep_parts(folder: Path, wholes: Iterable[str | Path]) -> None:
         warnings.warn(
             f"{part} is a copy that was cut short, of a file that is not known: it is kept; "
             "delete it if nothing is missing",
+            ClusterkitWarning,
             stacklevel=4,
         )
 

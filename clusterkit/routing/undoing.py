@@ -78,9 +78,9 @@ class Undoing(Result):
 
     def to_text(self) -> str:
         """Return the number of files moved back to each folder, and of those that were kept."""
-        lines = [f"{n_files:>7}  {place}" for place, n_files in self.places.items()]
+        lines = [f"{n_files:>7,}  {place}" for place, n_files in self.places.items()]
         verb = "would be taken back" if self.dry_run else "taken back"
-        done = f"{plural(self.n_undone, 'file')} {verb}, {len(self.kept)} kept"
+        done = f"{plural(self.n_undone, 'file')} {verb}, {len(self.kept):,} kept"
         return join_lines([*lines, done])
 
     def _headline(self) -> str:
@@ -189,7 +189,7 @@ def _check_places(folder: Path, manifest: Manifest, roots: Sequence[str | Path])
             for place, names in list(places.items())[:_N_SHOWN]
         ]
         if len(places) > _N_SHOWN:
-            shown.append(f"others to {len(places) - _N_SHOWN} more folders")
+            shown.append(f"others to {len(places) - _N_SHOWN:,} more folders")
         raise InvalidInputError(
             f"{folder / MANIFEST_NAME} was not written by you on this machine, or by an older "
             f"clusterkit. It would move files out of {folder}: {'; '.join(shown)}. If that is "

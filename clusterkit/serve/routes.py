@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
-from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi import Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -106,6 +106,7 @@ def make_routes(service: Service, *, has_token: bool, look_seconds: float) -> Fa
         redoc_url=None,
         lifespan=live,
         redirect_slashes=False,
+        dependencies=[Depends(_check_names)],
     )
     for error, answer in (
         (RefusedError, _refuse),
@@ -527,6 +528,16 @@ def _json(document: dict[str, Any], status: int = 200, headers: Any = None) -> R
     return Response(text, status, media_type="application/json", headers=headers)
 
 
+async def _check_names(request: Request) -> None:
+    """Refuse parameters that the endpoint does not have: a misspelt one would have no effect."""
+    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
+    if unknown := [name for name in request.query_params if name not in known]:
+        names = ", ".join(known) or "none"
+        raise RefusedError(
+            422, f"unknown parameter {unknown[0]!r:.99}: {request.url.path} has {names}"
+        )
+
+
 async def _refuse(_: Request, error: Any) -> Response:
     """Answer a request that exceeds a limit, or has no picture."""
     return _json({"error": str(error)}, error.status, error.headers)
@@ -591,7 +602,7 @@ def _of_pictures(
         408: "The body came too slowly.",
         413: f"The body is too large, or holds more than {plural(max_pictures, 'picture')}.",
         415: "The content type is not that of a form.",
-        422: "No picture can be used, or a parameter is out of range.",
+        422: "No picture can be used, or a parameter is unknown or out of range.",
         429: "The server is busy; the header Retry-After says when to try again.",
         **(more or {}),
     }
@@ -640,8 +651,8 @@ def _document(app: FastAPI, has_token: bool, image_id: str | None) -> None:
             key = ' -H "Authorization: Bearer $TOKEN"' if has_token else ""
             operation["description"] = f"    curl{key}{sent} 'http://localhost:8000{shown}{query}'"
             responses = operation["responses"]
-            if "422" in responses:
-                responses["422"]["content"] = refusal
+            unknown = {"description": "A parameter is unknown."}
+            responses.setdefault("422", unknown)["content"] = refusal
             for status, text in shared.items():
                 responses[status] = {"description": text, "content": refusal}
             if has_token and path not in OPEN_PATHS:

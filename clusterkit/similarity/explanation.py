@@ -505,7 +505,7 @@ def select_image(image: Any, embeddings: Any) -> Embeddings:
     if isinstance(image, int | np.integer) and not isinstance(image, bool):
         if not -len(embeddings) <= image < len(embeddings):
             raise InvalidInputError(
-                f"row must be below the number of rows. Received: {image} of {len(embeddings)}"
+                f"row must be below the number of rows. Received: {image} of {len(embeddings):,}"
             )
         return embeddings[[int(image)]]
     if isinstance(image, Embeddings):

@@ -12,7 +12,7 @@ from clusterkit.clusterers.base import ClusteringWarning
 from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.datasets.labels import labels_from_folders, read_labels
-from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.errors import ClusterkitWarning, InvalidInputError, Notice
 from clusterkit.space_comparison.shared_images import Opened
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.noise import is_missing
@@ -58,8 +58,8 @@ def find_labels(labels: Any, space: Opened, rows: NDArray[np.int64], **columns: 
         n_missing = known.labels.count(None)
         if n_missing or known.unused:
             warnings.warn(
-                f"{labels} has a label for {len(paths) - n_missing} of {len(paths)} images, and "
-                f"{len(known.unused)} for other files"
+                f"{labels} has a label for {len(paths) - n_missing:,} of {len(paths):,} images, "
+                f"and {len(known.unused):,} for other files"
                 + (f": {first_few(known.unused)}" if known.unused else ""),
                 Notice,
                 stacklevel=4,
@@ -69,7 +69,7 @@ def find_labels(labels: Any, space: Opened, rows: NDArray[np.int64], **columns: 
     if len(given) != len(space):
         raise InvalidInputError(
             f"labels must be a CSV file, {FOLDERS!r}, or one label for each row of the first "
-            f"space. Received: {len(given)} labels, {len(space)} rows"
+            f"space. Received: {len(given):,} labels, {len(space):,} rows"
         )
     return [None if is_missing(given[row]) else str(given[row]) for row in rows]
 
@@ -104,18 +104,21 @@ def measure_accuracy(
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         If all labels are the same, or there are too many.
     """
     known = [row for row, label in enumerate(labels) if label is not None]
     distinct = {labels[row] for row in known}
     if len(distinct) < 2:
         if known:
-            warnings.warn("no accuracy: all images have the same label", stacklevel=3)
+            warnings.warn(
+                "no accuracy: all images have the same label", ClusterkitWarning, stacklevel=3
+            )
         return {}
     if len(distinct) > len(known) // 2:
         warnings.warn(
-            f"no accuracy: {len(distinct)} labels are too many for {len(known)} images",
+            f"no accuracy: {len(distinct):,} labels are too many for {len(known):,} images",
+            ClusterkitWarning,
             stacklevel=3,
         )
         return {}

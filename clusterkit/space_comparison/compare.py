@@ -11,7 +11,7 @@ import numpy as np
 
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.elbow.curve import all_alike
-from clusterkit.errors import InvalidInputError
+from clusterkit.errors import ClusterkitWarning, InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.space_comparison.accuracy import find_labels, measure_accuracy
 from clusterkit.space_comparison.scores import (
@@ -212,7 +212,7 @@ def compare_spaces(
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         If all vectors of a space are identical, a space of the store cannot be read, or there are
         too few or too many different labels for an accuracy.
 
@@ -294,7 +294,7 @@ def compare_spaces(
     }
     for name, vectors in rows.items():
         if all_alike(unit_rows(vectors)):
-            warnings.warn(f"all vectors of {name} are identical", stacklevel=2)
+            warnings.warn(f"all vectors of {name} are identical", ClusterkitWarning, stacklevel=2)
     measured = [measure(vectors, numbers, seed) for vectors in rows.values()]
     table = agreement(measured)
     scores = rank_one_scores(table)
@@ -335,7 +335,7 @@ def _choose_numbers(n_clusters: int | None, n: int) -> tuple[int, ...]:
         return tuple(k for k in _NUMBERS if k <= most) or (2,)
     if not 2 <= n_clusters <= most:
         raise InvalidInputError(
-            f"n_clusters must be from 2 to {most}, a quarter of the {n} images that all spaces "
+            f"n_clusters must be from 2 to {most}, a quarter of the {n:,} images that all spaces "
             f"hold. Received: {n_clusters}"
         )
     step = max(n_clusters // 4, 1)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.errors import InvalidInputError, StoreError
+from clusterkit.errors import ClusterkitWarning, InvalidInputError, StoreError
 from clusterkit.store.embeddings import Embeddings, RandomSample, describe_space
 from clusterkit.store.store import Store, read_or_stream
 from clusterkit.store.stream import SAMPLE_SIZE, VectorStream
@@ -43,7 +43,7 @@ def read_spaces(store: Store, extractors: Iterable[str] = ()) -> dict[str, Opene
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         For each space that is left out because it is damaged or empty.
     """
     store.space()  # raises an error with a remedy if there is none
@@ -53,13 +53,17 @@ def read_spaces(store: Store, extractors: Iterable[str] = ()) -> dict[str, Opene
         try:
             embeddings = read_or_stream(space)
         except StoreError as error:
-            warnings.warn(f"{space.folder.name} is left out: {error}", stacklevel=2)
+            warnings.warn(
+                f"{space.folder.name} is left out: {error}", ClusterkitWarning, stacklevel=2
+            )
             continue
         if len(embeddings):
             found[space.folder.name] = embeddings
         else:
             warnings.warn(
-                f"{space.folder.name} is left out: it holds no embedded image", stacklevel=2
+                f"{space.folder.name} is left out: it holds no embedded image",
+                ClusterkitWarning,
+                stacklevel=2,
             )
     return found
 
@@ -74,7 +78,7 @@ def name_spaces(spaces: Any, extractors: Sequence[str] = ()) -> dict[str, Opened
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         If a space of a store is left out.
     """
     if isinstance(spaces, str | PathLike):

@@ -161,7 +161,7 @@ class Embeddings:
             if values is not None and len(values) != len(vectors):
                 raise InvalidInputError(
                     f"there must be one {what} per vector. "
-                    f"Received: {len(values)} {what}s, {len(vectors)} vectors"
+                    f"Received: {len(values):,} {what}s, {len(vectors):,} vectors"
                 )
         # A frozen dataclass converts its fields this way.
         object.__setattr__(self, "vectors", vectors)
@@ -310,7 +310,7 @@ class Embeddings:
             for row, top in zip(rows, self.top5, strict=False):
                 row.append(f"{top[0][0]} ({top[0][1]:.2f})" if top else "")
         failed = f", {len(self.failures):,} without a vector" if self.failures else ""
-        left = f", the first {len(rows)} of them shown" if len(rows) < len(self) else ""
+        left = f", the first {len(rows):,} of them shown" if len(rows) < len(self) else ""
         space, d = describe_space(self.space), self.shape[1]
         said = f"{len(self):,} images in {d:,} dimensions, {space}{failed}{left}"
         return html.paragraph(said) + html.table(header, rows)
@@ -331,7 +331,7 @@ def row_of_image(images: Any, path: str | os.PathLike[str]) -> int:
         file = images.root / failure.path if images.root else as_path(failure.path)
         if str(path) == failure.path or str(file) == absolute(path):
             raise NotFoundError(f"{path} could not be embedded: {failure.reason}")
-    raise NotFoundError(f"{path} is not among the {len(images)} embedded images")
+    raise NotFoundError(f"{path} is not among the {len(images):,} embedded images")
 
 
 def check_one_space(known: Any, other: Any) -> None:

@@ -266,8 +266,8 @@ def _check(source: Path, vectors: NDArray[Any], files: list[str]) -> NDArray[np.
         )
     if len(vectors) != len(files):
         raise InvalidInputError(
-            f"there must be one path per vector. Received: {len(files)} paths, "
-            f"{len(vectors)} vectors"
+            f"there must be one path per vector. Received: {len(files):,} paths, "
+            f"{len(vectors):,} vectors"
         )
     with np.errstate(over="ignore", invalid="ignore"):
         stored = np.ascontiguousarray(vectors, np.float32)

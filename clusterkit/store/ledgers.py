@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from clusterkit.errors import InvalidInputError, StoreError
+from clusterkit.errors import ClusterkitWarning, InvalidInputError, StoreError
 from clusterkit.store.markers import Marker
 from clusterkit.store.space_files import (
     LIST,
@@ -426,7 +426,11 @@ class Ledgers:
             aside = ""
             if damage != "missing":
                 aside = f" It is set aside as {self.folders.set_aside(file)}."
-            warnings.warn(f"{file} is {damage}.{aside} Its images are embedded again", stacklevel=5)
+            warnings.warn(
+                f"{file} is {damage}.{aside} Its images are embedded again",
+                ClusterkitWarning,
+                stacklevel=5,
+            )
         return sound
 
 
@@ -456,5 +460,5 @@ def _read_or_begin(file: Path) -> PartList | None:
     try:
         return PartList.read(file)
     except StoreError as error:
-        warnings.warn(str(error), stacklevel=5)
+        warnings.warn(str(error), ClusterkitWarning, stacklevel=5)
         return PartList()

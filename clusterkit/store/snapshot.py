@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.errors import StoreError
+from clusterkit.errors import ClusterkitWarning, StoreError
 from clusterkit.images.folder import FileStatus, ImageFolder
 from clusterkit.store.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.store.ledgers import Ledgers
@@ -390,7 +390,7 @@ def file_of(place: Path, root: str, path: str) -> str:
 
 def _warn_of_damage(error: StoreError) -> None:
     """Warn that damaged data is left out."""
-    warnings.warn(f"{error}; until then they are left out", stacklevel=2)
+    warnings.warn(f"{error}; until then they are left out", ClusterkitWarning, stacklevel=2)
 
 
 def _files_of(place: Path, roots: list[str], paths: list[str]) -> Iterator[str]:

@@ -126,8 +126,14 @@ def without_nan(numbers: NDArray[np.floating]) -> list[Any]:
 
 
 def plural(number: int, noun: str) -> str:
-    """Return a number of things, such as "1 image" or "2 images"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Return a number of things.
+
+    Examples
+    --------
+    >>> plural(1, "image"), plural(1234, "image")
+    ('1 image', '1,234 images')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def percent(share: float, decimals: int = 0) -> str:
@@ -155,7 +161,7 @@ def join_lines(lines: Iterable[object]) -> str:
 def first_few(items: Iterable[str], max_items: int = 3, *, separator: str = ", ") -> str:
     """Return the first items as text: "a, b, c and 4 more"."""
     items = list(items)
-    more = f" and {len(items) - max_items} more" if len(items) > max_items else ""
+    more = f" and {len(items) - max_items:,} more" if len(items) > max_items else ""
     return separator.join(items[:max_items]) + more
 
 

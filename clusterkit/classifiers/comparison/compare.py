@@ -22,6 +22,7 @@ from clusterkit.classifiers.comparison.records import OWN, NetworkRecord, digest
 from clusterkit.classifiers.comparison.result import NetworkComparison, NetworkResult
 from clusterkit.classifiers.train import (
     ClassifierTraining,
+    explain_unreadable,
     take_known_weights,
     train_on_parts,
 )
@@ -180,8 +181,7 @@ def _compare(
                 continue
         results.append(result)
     counts = {part: len(rows) for part, rows in parts.items()}
-    divided = set(np.concatenate(list(parts.values())).tolist())
-    unreadable = [name for row, name in enumerate(data.names) if row not in divided]
+    unreadable = explain_unreadable(data, parts)
     return NetworkComparison(results, failures, counts, unreadable, data.is_multilabel)
 
 

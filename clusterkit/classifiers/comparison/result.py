@@ -67,8 +67,8 @@ class NetworkComparison(TableResult):
         Name and reason of each network that could not be trained.
     counts : dict of str to int
         Number of images of ``"train"``, ``"val"`` and ``"test"``.
-    unreadable : list of str
-        Names of the unreadable images, which are in none of these.
+    unreadable : list of (str, str)
+        Name and reason of each unreadable image, which is in none of these.
     is_multilabel : bool
         Whether images may have several labels.  Training and validation accuracy then count labels;
         test accuracy counts images with exactly the right labels.
@@ -77,7 +77,7 @@ class NetworkComparison(TableResult):
     results: list[NetworkResult]
     failures: list[tuple[str, str]]
     counts: dict[str, int]
-    unreadable: list[str]
+    unreadable: list[tuple[str, str]]
     is_multilabel: bool
 
     @property
@@ -96,7 +96,7 @@ class NetworkComparison(TableResult):
         """Return everything as JSON-able values."""
         return {
             "counts": self.counts,
-            "unreadable": self.unreadable,
+            "unreadable": [{"path": path, "reason": reason} for path, reason in self.unreadable],
             "best": None if self.best is None else self.best.name,
             "networks": [asdict(result) for result in self.results],
             "failures": [{"name": name, "reason": reason} for name, reason in self.failures],

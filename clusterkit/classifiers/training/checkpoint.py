@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit import __version__
+from clusterkit.errors import ClusterkitWarning
 from clusterkit.networks.keras_file import check_sizes
 from clusterkit.networks.training import BestEpoch
 from clusterkit.utils.documents import NUMBER, TEXT, check_document, integer, list_of, table_of
@@ -63,7 +64,7 @@ class Checkpoint:
 
         Warns
         -----
-        UserWarning
+        ClusterkitWarning
             If the file is of another training, or damaged.
         """
         if not self.path.exists():
@@ -78,6 +79,7 @@ class Checkpoint:
             warnings.warn(
                 f"{self.path} is damaged or not a checkpoint ({error}): training starts again, "
                 "and it is replaced",
+                ClusterkitWarning,
                 stacklevel=2,
             )
             return
@@ -85,6 +87,7 @@ class Checkpoint:
             warnings.warn(
                 f"{self.path} is of another training, with other images, parameters or "
                 "versions: training starts again, and it is replaced",
+                ClusterkitWarning,
                 stacklevel=2,
             )
             return

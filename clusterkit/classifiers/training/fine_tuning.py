@@ -158,7 +158,7 @@ def check_memory(n_training: int, n_validation: int, shape: tuple[int, ...]) -> 
         raise InvalidInputError(
             f"fine-tuning holds the activations of all images in memory, at most "
             f"{MAX_BYTES / 2**30:.0f} GiB: tune fewer blocks, or learn from fewer images. "
-            f"Received: {n_training} training images, {size / 2**30:.1f} GiB"
+            f"Received: {n_training:,} training images, {size / 2**30:.1f} GiB"
         )
 
 

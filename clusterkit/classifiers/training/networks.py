@@ -230,7 +230,7 @@ def check_augmentation(names: Collection[str]) -> None:
         )
 
 
-def build_augmentation(
+def _build_augmentation(
     names: Collection[str], channels: int = 3, *, strength: float = 1.0
 ) -> list[Any]:
     """Build augmentation layers for pixels on the scale 0-1.
@@ -272,7 +272,7 @@ def _start(shape: Shape, augmentation: Collection[str], strength: float) -> tupl
 
     inputs = keras.Input(shape, name="image")
     x = layers.Rescaling(1 / 255)(inputs)
-    for layer in build_augmentation(augmentation, shape[2], strength=strength):
+    for layer in _build_augmentation(augmentation, shape[2], strength=strength):
         x = layer(x)
     return inputs, x
 

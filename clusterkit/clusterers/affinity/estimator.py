@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.exceptions import ConvergenceWarning
+from sklearn import exceptions
 from sklearn.utils.validation import check_is_fitted
 
 from clusterkit.clusterers.affinity.message_passing import Exemplars, find_exemplars
@@ -32,6 +32,10 @@ from clusterkit.utils.parallel import Map, workers
 _DAMPINGS = (0.5, 0.75, 0.9)
 # Maximum number of runs to find the requested number of clusters.
 _MAX_RUNS = 16
+
+
+class ConvergenceWarning(ClusteringWarning, exceptions.ConvergenceWarning):
+    """The messages did not converge; also a ConvergenceWarning of scikit-learn."""
 
 
 class Run(NamedTuple):
@@ -265,7 +269,7 @@ class AffinityPropagation(UnitClusterer):
         self._keep(similarities.X, exemplars, np.resize(exemplars, n).astype(np.int32), run)
         if n > 1:
             warnings.warn(
-                f"all {n} rows are equally far from each other; "
+                f"all {n:,} rows are equally far from each other; "
                 f"{'each is its own cluster' if is_one_each else 'they are one cluster'}",
                 ClusteringWarning,
                 stacklevel=3,
@@ -306,7 +310,7 @@ class AffinityPropagation(UnitClusterer):
             warnings.warn(
                 f"no preference that was tried gave n_clusters={self.n_clusters}; "
                 f"the nearest is {n_found}"
-                f"{f', and there are only {n_distinct} different rows' if is_few else ''}",
+                f"{f', and there are only {n_distinct:,} different rows' if is_few else ''}",
                 ClusteringWarning,
                 stacklevel=3,
             )

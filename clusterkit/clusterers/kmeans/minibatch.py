@@ -211,7 +211,7 @@ class MiniBatchKMeans(CentroidClusterer):
             if len(centers) < self.n_clusters:
                 raise InvalidInputError(
                     "the first batch must hold at least n_clusters different rows. "
-                    f"Received: n_clusters={self.n_clusters}, {len(centers)} different rows"
+                    f"Received: n_clusters={self.n_clusters}, {len(centers):,} different rows"
                 )
             self.counts_, self.n_iter_ = np.zeros(len(centers)), 0
         else:

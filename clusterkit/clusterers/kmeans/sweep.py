@@ -181,7 +181,7 @@ def _warn(points: list[SweepPoint]) -> None:
     alike = [point for point in points if len(point.cluster_centers) < point.n_clusters]
     if alike:
         warnings.warn(
-            f"there are only {len(alike[0].cluster_centers)} different rows, fewer than "
+            f"there are only {len(alike[0].cluster_centers):,} different rows, fewer than "
             f"n_clusters={alike[0].n_clusters}",
             ClusteringWarning,
             stacklevel=3,

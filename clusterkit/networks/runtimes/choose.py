@@ -21,7 +21,12 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.errors import InvalidInputError, MissingDependencyError, WeightsError
+from clusterkit.errors import (
+    ClusterkitWarning,
+    InvalidInputError,
+    MissingDependencyError,
+    WeightsError,
+)
 from clusterkit.networks.runtimes.base import (
     MIN_COSINE,
     NetworkSource,
@@ -139,7 +144,7 @@ class OpenNetwork:
             if wanted == "bfloat16":
                 raise InvalidInputError(f"{finding}: use the precision float32 or auto")
             if is_worth_it:
-                warnings.warn(f"{finding}: computing in float32", stacklevel=2)
+                warnings.warn(f"{finding}: computing in float32", ClusterkitWarning, stacklevel=2)
         exact = exact or runtime.compile("float32", batch_size)
         return Started(exact, runtime.name, "float32")
 
@@ -172,7 +177,11 @@ def _open(source: NetworkSource, runtime: str, few: bool) -> Runtime:
             raise
         # OpenVINO and its converter raise many kinds of errors; fall back to Keras.
         except Exception as error:
-            warnings.warn(f"OpenVINO cannot run {source.name} ({error}): using Keras", stacklevel=3)
+            warnings.warn(
+                f"OpenVINO cannot run {source.name} ({error}): using Keras",
+                ClusterkitWarning,
+                stacklevel=3,
+            )
     return KerasRuntime(source)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from clusterkit.errors import ClusterkitError, InvalidInputError
+from clusterkit.errors import ClusterkitError, ClusterkitWarning, InvalidInputError
 from clusterkit.images.folder import digest_bytes
 from clusterkit.preparation.gathering.label_table import write_label_table
 from clusterkit.preparation.gathering.manifest import (
@@ -150,7 +150,7 @@ def gather(
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         About what is left out, and a table of labels that was changed by hand.
     Notice
         How the source was interpreted.
@@ -297,6 +297,7 @@ class _Run:
             warnings.warn(
                 f"{plural(len(relabelled), 'picture')} had other labels when they were gathered, "
                 f"such as {relabelled[0]}: they stay where they are",
+                ClusterkitWarning,
                 stacklevel=4,
             )
         self.todo = new + again
@@ -403,6 +404,7 @@ def _select(wanted: list[Wanted], layout: str, max_images: int | None) -> list[W
         warnings.warn(
             f"left out {plural(len(wanted) - len(kept), 'picture')} without a label, such as "
             f"{without.address}",
+            ClusterkitWarning,
             stacklevel=4,
         )
     return kept[:max_images]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clusterkit.datasets.label_tables import LABEL_SEPARATOR
 from clusterkit.datasets.tables import to_csv
+from clusterkit.errors import ClusterkitWarning
 from clusterkit.images.folder import digest_bytes, digest_file
 from clusterkit.preparation.gathering.manifest import STORED, WITH_TABLE, GatherManifest
 from clusterkit.utils.files import write_whole
@@ -35,7 +36,7 @@ def write_label_table(
 
     Warns
     -----
-    UserWarning
+    ClusterkitWarning
         If it was changed by hand, or a label contains the separator of several labels.
     """
     rows = [
@@ -52,6 +53,7 @@ def write_label_table(
         warnings.warn(
             f"the label {split[0]!r} reads as several ones in a table of labels. If they are, a "
             f'recipe has separator = "{LABEL_SEPARATOR}" at its field, and another folder',
+            ClusterkitWarning,
             stacklevel=3,
         )
     header = ["path", *(["label"] if has_labels else []), *names]
@@ -73,6 +75,7 @@ def write_label_table(
         warnings.warn(
             f"{manifest.folder / TABLE_NAME} was changed since it was written, and is kept: the "
             f"table of this run is {target.name}",
+            ClusterkitWarning,
             stacklevel=3,
         )
     manifest.add_table(digest_bytes(content.encode()))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from clusterkit.errors import InvalidInputError
+from clusterkit.errors import ClusterkitWarning, InvalidInputError
 from clusterkit.images.folder import digest_file
 from clusterkit.preparation.gathering.addresses import Wanted
 from clusterkit.preparation.gathering.downloads import Downloader, FailedError
@@ -69,7 +69,7 @@ class PageReader:
 
         Warns
         -----
-        UserWarning
+        ClusterkitWarning
             If pages or items lack something, or there are pages beyond ``max_pages``.
         """
         queue, seen = deque(self._recipe.pages), set[str]()
@@ -97,6 +97,7 @@ class PageReader:
                     warnings.warn(
                         f"left out {plural(len(left), 'page')} of {self._recipe.file}, such as "
                         f"{left[0]}: max_pages is {self._recipe.max_pages}",
+                        ClusterkitWarning,
                         stacklevel=3,
                     )
         self._check_found(pages)
@@ -163,15 +164,19 @@ def _warn_of_gaps(recipe: Recipe, pages: Sequence[Page]) -> None:
         warnings.warn(
             f"item = {recipe.item!r} fits nothing on {plural(len(bare), 'page')}, such as "
             f"{bare[0].address} (its title is {bare[0].title!r})",
+            ClusterkitWarning,
             stacklevel=4,
         )
     if n_bare := sum(page.n_items - page.found["picture"] for page in pages):
-        warnings.warn(f"left out {plural(n_bare, 'item')} without a picture", stacklevel=4)
+        warnings.warn(
+            f"left out {plural(n_bare, 'item')} without a picture", ClusterkitWarning, stacklevel=4
+        )
     if unusable := [one for page in pages for one in page.unusable]:
         warnings.warn(
             f"left out {plural(len(unusable), 'item')} whose picture has no address of the web, "
             f"such as {unusable[0][:60]}. Pages that load pictures late have it in another "
             'attribute: picture = {select = "img", attribute = ["data-src", "src"]}',
+            ClusterkitWarning,
             stacklevel=4,
         )
 
@@ -188,6 +193,7 @@ def _unite(pages: Sequence[Page]) -> list[Wanted]:
         warnings.warn(
             f"left out {plural(len(others), 'item')} with the picture of an earlier one and other "
             f"facts, such as {others[0].address} ({what})",
+            ClusterkitWarning,
             stacklevel=4,
         )
     return list(found.values())

@@ -106,13 +106,13 @@ class Gathering(TableResult):
 
     def to_text(self) -> str:
         """Return the number of pictures of each class, and of failures by their reason."""
-        lines = [f"{count:>7}  {label}" for label, count in self.class_counts.items()]
+        lines = [f"{count:>7,}  {label}" for label, count in self.class_counts.items()]
         lines += self._plan() if self.dry_run else self._outcome()
         reasons = Counter((row.reason or "", row.may_pass) for row in self.failures)
         if reasons:
-            lines.append(f"{len(self.failures)} failed:")
+            lines.append(f"{len(self.failures):,} failed:")
             for (reason, may_pass), count in reasons.most_common(_MAX_REASONS):
-                lines.append(f"{count:>7}  {reason}{' (may be temporary)' if may_pass else ''}")
+                lines.append(f"{count:>7,}  {reason}{' (may be temporary)' if may_pass else ''}")
             if (more := len(reasons) - _MAX_REASONS) > 0:
                 lines.append(f"         and {plural(more, 'more reason')}, which --table writes")
             lines.append(self._advice())
@@ -121,7 +121,7 @@ class Gathering(TableResult):
     def _plan(self) -> list[str]:
         """Return what a dry run found."""
         hosts = Counter(urlsplit(row.address).hostname for row in self.waiting)
-        there = f"; {len(self.stored)} are there" if self.stored else ""
+        there = f"; {len(self.stored):,} are there" if self.stored else ""
         return [
             f"{plural(len(self.waiting), 'picture')} would be gathered from "
             f"{plural(len(hosts), 'host')} into {self.into}, in {_duration(self.seconds)} at "
@@ -133,12 +133,12 @@ class Gathering(TableResult):
         n_new = self._n_new
         before = len(self.stored) - n_new
         lines = [
-            f"{plural(len(self.stored), 'picture')} in {self.into}: {n_new} new"
+            f"{plural(len(self.stored), 'picture')} in {self.into}: {n_new:,} new"
             + (f", {before} there before" if before else "")
         ]
         if n_copies := sum(row.is_copy for row in self.rows):
             lines.append(
-                f"{n_copies} of the addresses gave a picture that another gave: it is stored once"
+                f"{n_copies:,} of the addresses gave a picture that another gave: it is stored once"
             )
         twins = [row for row in self.stored if row.reason and not row.is_copy]
         if twins:
@@ -161,7 +161,7 @@ class Gathering(TableResult):
             return "the same command tries them again"
         if not n_passing:
             return "only --retry-failed tries them again"
-        return f"the same command tries {n_passing} of them again, --retry-failed all"
+        return f"the same command tries {n_passing:,} of them again, --retry-failed all"
 
     def _headline(self) -> str:
         return (self._plan() if self.dry_run else self._outcome())[0]
