@@ -204,6 +204,10 @@ def test_the_colours_of_ordinary_jpegs_are_not_decoded(
     files = [file.with_suffix(".jpg") for file in ImageFolder(photos).files]
     for file in files:
         Image.open(file.with_suffix(".png")).save(file, quality=95)
+    product = np.full((96, 96), 255)
+    product[18:78, 18:78] = np.linspace(80, 180, 60)
+    files.append(photos / "product.jpg")
+    grey(product).save(files[-1])
     monkeypatch.setattr(file_inspection, "decode_image", refuse)
     for info in file_inspection.inspect_files(files):
         assert info.quality is not None
