@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from clusterkit.store.space import Space
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -46,6 +49,19 @@ def user_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
     # Test workers share converted networks.
     folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     os.environ["CLUSTERKIT_CACHE"] = str(folder / "cache")
+
+
+@pytest.fixture(scope="session")
+def unsure_predictions() -> "NDArray[np.float64]":
+    """Return probabilities of 200 classes of 100 images of one class; image 7 is of another.
+
+    The network is sure of some images, and hardly knows others.
+    """
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(100, 200)) + 9 * np.eye(200)[3] * rng.uniform(0.4, 1.5, (100, 1))
+    logits[7] += 12 * np.eye(200)[9] - 9 * np.eye(200)[3]
+    shares = np.exp(logits)
+    return shares / shares.sum(axis=1, keepdims=True)
 
 
 @pytest.fixture

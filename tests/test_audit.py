@@ -351,6 +351,11 @@ def test_outliers_and_copies_are_named(photos, tmp_path):
     assert (3, 40) in found.copies
 
 
+def test_unsure_predictions_are_no_outliers(unsure_predictions):
+    outliers = ck.audit(unsure_predictions, random_state=0).outliers
+    assert {row for row, _ in outliers} <= {7}
+
+
 def test_files_that_are_gone_are_said(photos, tmp_path):
     for file in photos.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

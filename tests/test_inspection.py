@@ -52,6 +52,11 @@ def test_the_nearest_clusters_and_the_odd_image(clustering):
     assert clustering.exemplars[central]
 
 
+def test_unsure_predictions_are_not_odd(unsure_predictions):
+    one = ck.cluster(ck.Embeddings(unsure_predictions), KMeans(1, random_state=0))
+    assert set(np.flatnonzero(inspect_clusters(one).is_odd)) <= {7}
+
+
 def test_noise_one_cluster_and_single_images(clustering):
     labels = np.zeros(92, int)
     one = Clustering(

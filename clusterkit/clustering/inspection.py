@@ -12,6 +12,7 @@ from clusterkit.clusterers.distances import cluster_means, silhouettes
 from clusterkit.clustering.cluster import Clustering
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.errors import InvalidInputError
+from clusterkit.similarity.correlation import are_probabilities, correlation_rows
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.noise import NOISE, cluster_text
@@ -181,7 +182,8 @@ def inspect_clusters(clustering: Clustering) -> ClusterInspection:
     -----
     Distances are those of the clusterer: Euclidean, between vectors of length 1 unless it has
     ``normalize=False``.  An image is odd if its mean distance to its 5 nearest neighbours in its
-    cluster has a modified z-score above 3.5 [2]_.
+    cluster has a modified z-score above 3.5 [2]_; of class probabilities, this distance is that of
+    :func:`~clusterkit.similarity.correlation.correlation_rows`.
 
     References
     ----------
@@ -207,7 +209,7 @@ def inspect_clusters(clustering: Clustering) -> ClusterInspection:
             "clusters of a stream cannot be inspected: cluster the Embeddings that Space.read() "
             "loads"
         )
-    vectors = np.asarray(embeddings, np.float32)
+    given = vectors = np.asarray(embeddings, np.float32)
     if clustering.parameters.get("normalize"):
         vectors = unit_rows(vectors)
     clusters, numbers = np.unique(labels[labels != NOISE], return_inverse=True)
@@ -223,7 +225,8 @@ def inspect_clusters(clustering: Clustering) -> ClusterInspection:
         silhouettes=widths,
         nearest=other,
         is_doubtful=(np.nan_to_num(widths, nan=1) <= 0) & ~_are_alone(labels),
-        is_odd=_find_odd(vectors, labels),
+        # By cosine, each image of which the network is unsure would be odd.
+        is_odd=_find_odd(correlation_rows(given) if are_probabilities(given) else vectors, labels),
         neighbors=_near_clusters(vectors, labels),
     )
 

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.approximate import nearest_others_roughly
-from clusterkit.similarity.nearest import nearest_others, unit_rows
+from clusterkit.similarity.correlation import correlation_rows
+from clusterkit.similarity.nearest import nearest_others
 from clusterkit.utils.outliers import modified_z_scores
 
 # Minimum score of off-topic images: 2 % of the images of 70 species, some of them rightly.  And the
@@ -28,11 +29,6 @@ _FAR_SHARE = 0.1
 # it, average precision rises with it from 0.93 to 0.95 where these are of one species, and falls
 # from 0.89 to 0.88 where they are of many.
 _N_NEIGHBORS, _NEIGHBORS, _NEAR = 10, 0.5, 0.1
-# Probabilities are compared by this power of them.
-_POWER = 0.25
-# Vectors with fewer numbers have no useful correlation; shorter ones, without their mean, are
-# rounding.
-_MIN_DIMENSION, _MIN_LENGTH = 3, 1e-5
 # Number of images above which approximate neighbours are used.
 _MANY = 5_000
 
@@ -60,10 +56,8 @@ def score_off_topic(X: ArrayLike, folders: Sequence[Hashable]) -> NDArray[np.flo
 
     Notes
     -----
-    Vectors are compared by their correlation, the cosine after subtracting the mean of each:
-    features of a network are seldom negative, which makes any two images similar.  Of rows of
-    probabilities, such as predictions, the fourth root is compared: otherwise each image about
-    which the network is unsure would be unlike the others.
+    Vectors are compared by :func:`~clusterkit.similarity.correlation.correlation_rows`: features of
+    a network are seldom negative, which makes any two images similar by their cosine.
 
     The distance of an image is one minus this cosine to the topic of its folder: the mean of the
     half of the folder that is nearest to this mean, found by iteration, without the image itself.
@@ -74,11 +68,6 @@ def score_off_topic(X: ArrayLike, folders: Sequence[Hashable]) -> NDArray[np.flo
     Off-topic images may be alike.  Therefore the position in the direction of the farthest tenth is
     added, and half of the score of the ten nearest neighbours, weighted by nearness.
 
-    References
-    ----------
-    Perronnin, Sánchez, Mensink: Improving the Fisher kernel for large-scale image classification.
-    ECCV, 2010, for the power of the numbers.
-
     Examples
     --------
     >>> rng = np.random.default_rng(0)
@@ -87,7 +76,7 @@ def score_off_topic(X: ArrayLike, folders: Sequence[Hashable]) -> NDArray[np.flo
     >>> int(score_off_topic(X, ["fox"] * 30).argmax())
     7
     """
-    rows = _without_mean(unit_rows(_spread_probabilities(X)))
+    rows = correlation_rows(X)
     if len(rows) != len(folders):
         raise InvalidInputError(
             f"there must be one folder per vector. Received: {len(folders)} folders, "
@@ -125,26 +114,6 @@ def _score(rows: NDArray[np.float32], distances: NDArray[np.float64]) -> NDArray
     for _ in range(_MAX_ROUNDS):
         scores = own + _NEIGHBORS * np.einsum("ij,ij->i", weights, scores[neighbors])
     return modified_z_scores(scores)
-
-
-def _spread_probabilities(X: ArrayLike) -> ArrayLike:
-    """Return a power of rows of probabilities, and other vectors as they are."""
-    rows = np.asarray(X)
-    are_shares = rows.ndim == 2 and bool(rows.size) and rows.min() >= 0
-    if not are_shares or not np.allclose(rows.sum(axis=1), 1, atol=0.01):
-        return X
-    return rows**_POWER
-
-
-def _without_mean(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return rows of length 1 without the mean of their own numbers, of length 1 again."""
-    if rows.shape[1] < _MIN_DIMENSION:
-        return rows
-    rest = rows - rows.mean(axis=1, keepdims=True)
-    lengths = np.sqrt(np.einsum("ij,ij->i", rest, rest))
-    rest /= np.maximum(lengths, _MIN_LENGTH)[:, None]
-    rest[lengths < _MIN_LENGTH] = 0
-    return rest
 
 
 def _find_topic(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:

@@ -15,6 +15,7 @@ from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.errors import InvalidInputError, NotFoundError, WeightsError
 from clusterkit.extractors.autoencoder.extractor import Autoencoder
 from clusterkit.similarity.confounders import MIN_ROWS, Association, associations
+from clusterkit.similarity.correlation import are_probabilities, correlation_rows
 from clusterkit.similarity.image_confounders import (
     CONFOUNDERS,
     ImageConfounders,
@@ -286,6 +287,9 @@ def audit(
     0.7 for sharpness and borders, and 0.3 for the rest.  Most pairs of images differ in content, so
     that distances hide what a property adds to images of the same content; a prediction does not.
 
+    Outliers are far from their nearest neighbours by cosine, or, of class probabilities, by
+    :func:`~clusterkit.similarity.correlation.correlation_rows`.
+
     References
     ----------
     Radovanovic, Nanopoulos, Ivanovic: Hubs in space. JMLR 11, 2010.  Iglewicz, Hoaglin: How to
@@ -329,6 +333,9 @@ def audit(
         distances, neighbors = nearest_others(vectors[near], _N_NEIGHBORS)
         hubness = _skewness(np.bincount(neighbors.ravel(), minlength=len(near)))
         findings += _report_hubs(hubness, neighbors, [embeddings.paths[row] for row in near])
+        if are_probabilities(vectors[near]):
+            # By cosine, each image of which the network is unsure would be an outlier.
+            distances, _ = nearest_others(correlation_rows(vectors[near]), _N_NEIGHBORS)
         outliers = [(int(near[row]), score) for row, score in _find_outliers(distances)]
         findings += _report_outliers(outliers, embeddings)
     errors = _reconstruct(embeddings, findings, progress=progress)
