@@ -162,8 +162,10 @@ class Extractor(_Parameterized, ABC):
         return check_at_least(self.batch_size, 1, "batch_size")
 
     @abstractmethod
-    def _forward(self, images: NDArray[np.uint8]) -> Extraction:
+    def _forward(self, images: NDArray[np.uint8]) -> Extraction | NDArray[Any]:
         """Preprocess and embed one batch of shape (n, height, width, 3), ``1 <= n <= full_batch``.
+
+        Without probabilities, the vectors alone may be returned.
 
         Networks compiled for one batch size pad with :func:`~clusterkit.images.batches.pad_batch`.
         """
@@ -247,12 +249,18 @@ class Extractor(_Parameterized, ABC):
         Raises
         ------
         InvalidInputError
-            If the shape or dtype is invalid.
+            If the shape or dtype is invalid, or that of the vectors.
         """
         images = self._check_batch(images)
         self._drop_outdated()
-        vectors, probabilities = self._forward(images)
+        found: Any = self._forward(images)
+        vectors, probabilities = found if isinstance(found, tuple) else Extraction(found)
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        if vectors.shape != (len(images), self.dimension):
+            raise InvalidInputError(
+                f"{type(self).__name__}._forward must return vectors of shape (n, dimension) = "
+                f"({len(images)}, {self.dimension}). Received: {vectors.shape}"
+            )
         if probabilities is not None:
             probabilities = np.ascontiguousarray(probabilities, dtype=np.float32)
         return Extraction(vectors, probabilities)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from clusterkit.errors import NotFoundError, SpaceMismatchError, StoreError
+from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError, StoreError
 from clusterkit.store.embeddings import Embeddings, RandomSample, describe_space
 from clusterkit.store.space import Space
 from clusterkit.store.space_files import ABOUT, is_part, read_sealed, write_sealed
@@ -323,13 +323,21 @@ class Store:
 
         Raises
         ------
+        InvalidInputError
+            If the extractor's name cannot be that of a folder.
         StoreError
             If the folder has a newer format.
         SpaceMismatchError
             If the folder of that name contains a different space, or vectors of other numbers than
             the description's ``vectors``, if it has any.
         """
-        space = Space(self.folder / describe_space(description), description)
+        name = describe_space(description)
+        if name.startswith(".") or any(character in name for character in "/\\\0"):
+            raise InvalidInputError(
+                "the name of an extractor is that of its folder in the store, without slashes and "
+                f"without a dot at the start. Received: {description['extractor']!r}"
+            )
+        space = Space(self.folder / name, description)
         recorded = space.read_info()
         space.description.check_numbers()
         if recorded and recorded["fingerprint"] != description["fingerprint"]:
