@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
@@ -216,7 +217,12 @@ def with_nan(X: NDArray[np.float32]) -> NDArray[np.float32]:
             {"n_clusters": 1},
             "n_clusters must be an integer of at least 2. Received: n_clusters=1",
         ),
-        (lambda s: s, {"labels": ["a"] * 7}, "one label for each row .* 7 labels, 120 rows"),
+        (lambda s: s, {"labels": {"a.png": "a"}}, "name none of the 120 images"),
+        (
+            lambda s: s,
+            {"labels": ["a"] * 7},
+            "one label per image, .* 7 labels, 120 images",
+        ),
         (lambda s: s | {"flat": s["clear"][0]}, {}, "vectors must have shape"),
     ],
 )
@@ -238,6 +244,12 @@ def test_images_without_a_label_count_for_the_scores_only(pair: Spaces) -> None:
     result = compare_spaces(pair, n_clusters=KINDS, labels=labels, random_state=0)
     assert (result.n, result.n_labels) == (len(TRUTH), KINDS)
     assert result.spaces[0].accuracy > 0.95
+    named = {str(row): label for row, label in enumerate(labels)}
+    for form in (named, pd.Series(named)[::-1]):
+        again = compare_spaces(pair, n_clusters=KINDS, labels=form, random_state=0)
+        assert again.to_dict() == result.to_dict()
+    with pytest.raises(TypeError, match="'k'"):
+        compare_spaces(pair, k=KINDS)  # type: ignore[call-arg]
 
 
 def embeddings(X: NDArray[np.float32], rows: Any, **changes: Any) -> Embeddings:

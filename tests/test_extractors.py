@@ -352,3 +352,30 @@ def test_one_method_and_a_line_in_the_table_make_an_extractor(
         said = rf"^the extractor middle has no parameter {option}\. Received: {option}={value!r}$"
         with pytest.raises(InvalidInputError, match=said):
             create_extractor("middle", **{option: value})
+
+
+def test_what_an_extractor_returns_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.arange(54, dtype=np.uint8).reshape(2, 3, 3, 3)
+    expected = images[:, 1, 1].astype(np.float32)
+    # Two vectors alone are not vectors and probabilities.
+    for found in (expected, expected.tolist(), (expected, None)):
+        monkeypatch.setattr(Middle, "_forward", lambda self, batch, found=found: found)
+        assert np.array_equal(Middle().transform(images), expected)
+    for wrong in (expected[:1], expected[:, :2], images.astype(np.float32)):
+        monkeypatch.setattr(Middle, "_forward", lambda self, batch, wrong=wrong: wrong)
+        with pytest.raises(InvalidInputError, match=r"Middle\._forward must return .* = \(2, 3\)"):
+            Middle().transform(images)
+
+
+@pytest.mark.parametrize("name", ["timm/vit", "..\\middle", ".middle"])
+def test_a_name_that_is_no_folder_is_refused_before_anything_is_embedded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(Middle, "name", name)
+    Image.new("RGB", (5, 5)).save(tmp_path / "a.png")
+    assert len(embed(tmp_path, Middle())) == 1
+    with pytest.raises(InvalidInputError, match="name of an extractor is that of its folder"):
+        embed(tmp_path, Middle(), store=tmp_path / "store")
+    assert not (tmp_path / "store").exists()

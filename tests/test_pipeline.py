@@ -56,7 +56,7 @@ def test_in_memory_and_through_a_store_is_the_same(photos: Path, store: Path) ->
 
 def test_vectors_are_those_of_the_extractor(photos: Path) -> None:
     emb = embed([photos / "003.png", photos / "001.png"], GridColours())
-    assert emb.paths == ["001.png", "003.png"]
+    assert emb.paths == ["003.png", "001.png"]
     assert np.array_equal(emb.vectors, GridColours().transform(emb.files))
 
 

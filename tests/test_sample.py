@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -301,7 +302,10 @@ def test_bad_input() -> None:
         ({"n_images": 30, "exclude": ["red/"]}, "from 1 to 24"),
         ({"exclude": ["*"]}, "none of the 84 images is left to choose"),
         ({"by": "good"}, "by must be one of diverse, typical, doubtful"),
-        ({"labels": ["a"]}, "one label per image, or None. Received: 1 labels, 84 images"),
+        ({"labels": ["a"]}, "one label per image, or None, .* Received: 1 label, 84 images"),
+        ({"labels": "sample.csv"}, "give a table as label_tables='sample.csv'"),
+        ({"labels": pd.DataFrame({"path": ["red/0.png"]})}, "one label, or None, per image"),
+        ({"labels": {"a.png": "red"}}, "name none of the 84 images, such as red/0.png"),
         ({"by": "doubtful"}, "need labels of at least 2 classes.*Received: none"),
         ({"by": "doubtful", "labels": ["red", *[None] * 83]}, "Received: labels of red"),
         ({"into": "nowhere"}, "must have a root"),
@@ -310,6 +314,20 @@ def test_bad_input() -> None:
             sample_images(embeddings, **({"n_images": 3} | options))  # type: ignore[arg-type]
     with pytest.raises(NotFoundError):
         sample_images(embeddings, 3, clusters="nowhere.csv")
+    with pytest.raises(TypeError, match="strategy"):
+        sample_images(embeddings, 3, strategy="diverse")  # type: ignore[call-arg]
+
+
+def test_labels_may_name_their_images() -> None:
+    embeddings, labels = make(SIZES)
+    given = dict(zip(embeddings.paths, labels, strict=True))
+    known = {path: given[path] for path in embeddings.paths[80:2:-9]}
+    expected = sample_images(
+        embeddings, 5, labels=[known.get(path) for path in embeddings.paths], random_state=0
+    )
+    for form in (known, pd.Series(known)):
+        found = sample_images(embeddings, 5, labels=form, random_state=0)
+        assert (found.images, found.n_labelled) == (expected.images, len(known))
 
 
 def test_few_different_images() -> None:

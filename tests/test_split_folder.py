@@ -371,6 +371,8 @@ def test_bad_input_is_told_before_anything_is_done(photos: Path, tmp_path: Path)
     ]:
         with pytest.raises(error, match=message):
             split_folder(source, tmp_path / into, **options)
+    with pytest.raises(InvalidInputError, match="label_column must be for a source that is a path"):
+        split_folder(read_labelled(photos), tmp_path / "into", label_column="kind")
     after = {
         path: found
         for path, found in state(tmp_path).items()

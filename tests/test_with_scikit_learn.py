@@ -1,8 +1,10 @@
 """Embeddings and lists of images can be used wherever scikit-learn accepts X."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from sklearn import cluster, linear_model, neighbors
@@ -20,6 +22,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.utils import resample, shuffle
 
 from clusterkit.clusterers import HDBSCAN, KMeans
+from clusterkit.embedding.embed import embed
 from clusterkit.extractors import Pixels
 from clusterkit.images.folder import ImageFolder
 from clusterkit.store.embeddings import Embeddings
@@ -131,6 +134,22 @@ def test_a_list_of_images_is_cut_without_reading(
     train, test = train_test_split(images, random_state=0)
     assert sorted([*train.paths, *test.paths]) == images.paths
     assert train.root == images.root
+
+
+def test_files_of_a_table_keep_its_order(images: ImageFolder, tmp_path: Path) -> None:
+    table = pd.DataFrame({"file": images.files}, index=range(20, 8, -1))[::-1]
+    wanted = images.paths[::-1]
+    assert ImageFolder(table["file"]).paths == wanted
+    in_memory = embed(table["file"], "pixels")
+    for _ in range(2):  # embedded, and read
+        stored = embed(table["file"], "pixels", store=tmp_path)
+        assert stored.paths == in_memory.paths == wanted
+        np.testing.assert_array_equal(stored.vectors, in_memory.vectors)
+    # An image is listed once, and folders are searched in order.
+    assert ImageFolder([*images.files[2:0:-1], images.files[2]]).paths == ["02.png", "01.png"]
+    assert ImageFolder(images.files[2], images.root).paths == images.paths
+    part = images[[4, 1, 4]]
+    assert embed(part, "pixels", store=tmp_path).paths == part.paths
 
 
 def test_images_in_pipelines(images: ImageFolder) -> None:

@@ -184,7 +184,9 @@ def as_labels(y: Any) -> list[Any]:
         If labels are missing, of mixed types, or in another form.
     """
     if isinstance(y, str | bytes | Mapping | Set) or not isinstance(y, Iterable):
-        raise InvalidInputError(f"y must hold a label for each image, in order. Received: {y!r}")
+        raise InvalidInputError(
+            f"y must hold a label for each image, in order. Received: {y!r:.60}"
+        )
     columns = list(y.columns) if hasattr(y, "columns") else None
     labels = y if hasattr(y, "__array__") else [_unwrapped(label) for label in y]
     if isinstance(labels, list) and _is_table(labels):

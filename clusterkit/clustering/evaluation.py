@@ -14,7 +14,7 @@ from clusterkit.clustering.agreement import Evaluation, measure_agreement
 from clusterkit.clustering.earlier import read_earlier
 from clusterkit.clustering.moved_files import present_paths
 from clusterkit.clustering.saved import ClustersTable, Origin, read_clusters
-from clusterkit.datasets.labels import KnownLabels, labels_from_folders, read_labels
+from clusterkit.datasets.labels import KnownLabels, is_named, labels_from_folders, read_labels
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.store.store import Store
 from clusterkit.utils.locations import as_path
@@ -81,7 +81,7 @@ def evaluate(
     (0.8, {0: 'cat', 1: 'dog'})
     """
     paths, given, names = _open_clusters(clusters)
-    if paths is not None and _has_names(labels):
+    if paths is not None and is_named(labels):
         labels = dict(labels.items())
     columns = {
         "label_column": label_column,
@@ -184,7 +184,7 @@ def _open_clusters(clusters: Any) -> tuple[list[str] | None, list[Any], dict[int
         return table.paths, table.clusters, _names_if_any(table)
     if hasattr(clusters, "embeddings"):
         return clusters.embeddings.paths, clusters.labels.tolist(), dict(clusters.names)
-    if _has_names(clusters):
+    if is_named(clusters):
         return list(clusters.index), list(clusters), {}
     return None, _listed(clusters, "clusters"), {}
 
@@ -193,12 +193,6 @@ def _is_ours(table: ClustersTable) -> bool:
     """Return whether a table has a description, with which the edits of a person are found."""
     is_numbered = all(isinstance(one, int) and one >= NOISE for one in table.clusters)
     return is_numbered and Path(table.file).with_suffix(".json").is_file()
-
-
-def _has_names(values: Any) -> bool:
-    """Return whether values are a Series of pandas whose index names the images."""
-    index: Any = getattr(values, "index", None)
-    return getattr(index, "inferred_type", "") == "string" and bool(index.is_unique)
 
 
 def _listed(values: Any, name: str) -> list[Any]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 from clusterkit.datasets.label_tables import LABEL_SEPARATOR, read_label_table
 from clusterkit.datasets.names import match_names
 from clusterkit.datasets.tables import as_text
 from clusterkit.errors import InvalidInputError, Notice
-from clusterkit.utils.text import first_few
+from clusterkit.utils.text import first_few, plural
 
 
 def labels_from_folders(paths: Sequence[str]) -> list[str]:
@@ -40,6 +42,62 @@ def labels_from_folders(paths: Sequence[str]) -> list[str]:
                 "give the known labels as a CSV file (--labels)"
             )
     return labels
+
+
+def is_named(values: Any) -> bool:
+    """Return whether values are a Series of pandas whose index names the images."""
+    index: Any = getattr(values, "index", None)
+    return getattr(index, "inferred_type", "") == "string" and bool(index.is_unique)
+
+
+def align_labels(labels: Any, paths: Sequence[str]) -> list[Any]:
+    """Return the given label of each image.
+
+    Parameters
+    ----------
+    labels : sequence of length n, or mapping of path to label
+        A pandas Series whose index is text, each once, is a mapping.
+    paths : sequence of str
+        The images.
+
+    Returns
+    -------
+    list
+        None for images that a mapping does not name.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is not one label per image, or a mapping names none of the images.
+
+    Examples
+    --------
+    >>> align_labels({"b.png": "dog"}, ["a.png", "b.png"])
+    [None, 'dog']
+    """
+    if is_named(labels):
+        labels = dict(labels.items())
+    if isinstance(labels, Mapping):
+        known = {str(path): label for path, label in labels.items()}
+        if known and known.keys().isdisjoint(paths):
+            raise InvalidInputError(
+                f"the labels name none of the {plural(len(paths), 'image')}, such as {paths[0]}. "
+                f"Received: labels of {first_few(list(known))}"
+            )
+        return [known.get(path) for path in paths]
+    is_one = isinstance(labels, str | os.PathLike) or not isinstance(labels, Iterable)
+    if is_one or getattr(labels, "ndim", 1) != 1:
+        raise InvalidInputError(
+            "labels must be one label, or None, per image, or a mapping of path to label. "
+            f"Received: {labels!r:.60}"
+        )
+    given = list(labels)
+    if len(given) != len(paths):
+        raise InvalidInputError(
+            "there must be one label per image, or None, or a mapping of path to label. "
+            f"Received: {plural(len(given), 'label')}, {plural(len(paths), 'image')}"
+        )
+    return given
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def embed(
     Parameters
     ----------
     images : ImageFolder, path, or list of paths
-        The images; paths are converted to an ImageFolder.
+        The images; paths are converted to an ImageFolder, where those of a list keep their order.
     extractor : Extractor or str
         The network, or its name; a store remembers the weights and options of its spaces, see
         :func:`~clusterkit.extractors.by_name.recall_extractor`.
@@ -132,7 +132,8 @@ def embed(
     Returns
     -------
     Embeddings
-        One row per readable image, sorted by path; the others are listed in ``failures``.
+        One row per readable image, in the order of the images; the others are listed in
+        ``failures``.
 
     Raises
     ------

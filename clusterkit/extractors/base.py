@@ -162,8 +162,10 @@ class Extractor(_Parameterized, ABC):
         return check_at_least(self.batch_size, 1, "batch_size")
 
     @abstractmethod
-    def _forward(self, images: NDArray[np.uint8]) -> Extraction:
+    def _forward(self, images: NDArray[np.uint8]) -> Extraction | NDArray[Any]:
         """Preprocess and embed one batch of shape (n, height, width, 3), ``1 <= n <= full_batch``.
+
+        Without probabilities, the vectors alone may be returned.
 
         Networks compiled for one batch size pad with :func:`~clusterkit.images.batches.pad_batch`.
         """
@@ -296,17 +298,13 @@ class Extractor(_Parameterized, ABC):
 
     def _check_extraction(self, made: Any, n: int) -> Extraction:
         """Return the output for ``n`` images as float32, after a check of its shape."""
-        if not isinstance(made, Extraction):
-            raise InvalidInputError(
-                f"{type(self).__name__}._forward must return an Extraction. "
-                f"Received: {type(made).__name__}"
-            )
-        vectors, probabilities = made
+        # Without this, an array of the vectors of two images would be vectors and probabilities.
+        vectors, probabilities = made if isinstance(made, tuple) else Extraction(made)
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         if vectors.shape != (n, self.dimension):
             raise InvalidInputError(
-                f"{type(self).__name__}._forward must return a vector of {self.dimension} numbers "
-                f"(its dimension) for each of {n} images. Received: shape {vectors.shape}"
+                f"{type(self).__name__}._forward must return vectors of shape (n, dimension) = "
+                f"({n}, {self.dimension}). Received: {vectors.shape}"
             )
         if probabilities is not None:
             probabilities = np.ascontiguousarray(probabilities, dtype=np.float32)

@@ -97,7 +97,7 @@ MAX_FILE_BYTES = 2**30
 
 
 class ImageFolder(Sequence[NDArray[np.uint8]]):
-    """A sorted, lazy list of image files.
+    """A lazy list of image files: those of folders are sorted, given files keep their order.
 
     Folders are searched recursively for the known image suffixes, ignoring case.  Hidden files and
     folders and system folders for thumbnails (``@eaDir``, ``__MACOSX``) are skipped; subfolders
@@ -125,7 +125,8 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
     root : pathlib.Path or RemotePath
         Absolute path of the folder if only one is given, otherwise of the nearest common folder.
     paths : list of str
-        Sorted unique paths of the images relative to ``root``, with forward slashes.
+        Unique paths of the images relative to ``root``, with forward slashes; sorted, unless only
+        files are given.
     passed_over : collections.Counter
         Number of skipped entries of the folders by kind: ``"RAW photo"``, ``"video"``,
         ``"other file"``, ``"hidden entry"``, ``"system folder"``, ``"excluded entry"`` and
@@ -165,7 +166,7 @@ class ImageFolder(Sequence[NDArray[np.uint8]]):
         self.root = _common_root(flat, files)
         root = str(self.root)
         prefix = len(root) if root.endswith(os.sep) else len(root) + 1
-        self.paths = sorted(file[prefix:].replace(os.sep, "/") for file in files)
+        self.paths = [file[prefix:].replace(os.sep, "/") for file in files]
         self._listed = {file[prefix:]: status for file, status in listing.statuses.items()}
 
     @classmethod
@@ -434,6 +435,8 @@ class _Listing:
 
     def __init__(self, exclude: str | Iterable[str]) -> None:
         self.files: set[str] = set()
+        # The given files in order; None once a folder is among the sources.
+        self._given: list[str] | None = []
         # Status of what was listed on object storage, where each request is slow.
         self.statuses: dict[str, FileStatus] = {}
         self.passed_over: Counter[str] = Counter()
@@ -447,6 +450,7 @@ class _Listing:
         """Add the files of one source."""
         path = absolute(source)  # resolve() would replace links
         if source.is_dir():
+            self._given = None
             if isinstance(source, RemotePath):
                 self._search_objects(source)
             elif os.path.realpath(path) == path:
@@ -456,17 +460,24 @@ class _Listing:
         elif not _is_there(source):
             raise NotFoundError(f"no such file or folder: {source}")
         elif source.suffix.lower() in LIST_SUFFIXES:
-            self.files.update(read_list(source))
+            self._add_files(read_list(source))
         elif source.suffix.lower() in _TABLE_SUFFIXES:
             raise InvalidInputError(
                 f"{source} is a table, not an image; give a folder, images, or a list of paths (a "
                 "file .txt with one path per line)"
             )
         else:
-            self.files.add(path)
+            self._add_files([path])
 
-    def finish(self) -> set[str]:
-        """Follow links, and return all files."""
+    def _add_files(self, paths: Iterable[str]) -> None:
+        """Add given files."""
+        paths = list(paths)
+        self.files.update(paths)
+        if self._given is not None:
+            self._given += paths
+
+    def finish(self) -> list[str]:
+        """Follow links, and return all files: sorted, or as given if no folder was searched."""
         while self._linked_folders:
             # Folders given by the user come before links found in the search.
             self._linked_folders.sort(key=lambda item: (bool(item[1]), item[0]), reverse=True)
@@ -485,7 +496,8 @@ class _Listing:
                 else:
                     real.add(target)
                     self.files.add(file)
-        return self.files
+        # Labels and other columns of a table belong to its files by their order.
+        return sorted(self.files) if self._given is None else list(dict.fromkeys(self._given))
 
     def _search(self, top: str, place: tuple[str, ...], *, is_linked: bool = False) -> None:
         """Collect the image files below a folder, deferring links to folders."""
@@ -677,7 +689,7 @@ def _is_link(entry: os.DirEntry[str]) -> bool:
     return tag == 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT
 
 
-def _common_root(sources: list[Path], files: set[str]) -> Path:
+def _common_root(sources: list[Path], files: list[str]) -> Path:
     """Return the common folder of the images."""
     if len(sources) == 1 and sources[0].is_dir():
         return as_path(absolute(sources[0]))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from clusterkit.clusterers.base import ClusteringWarning
 from clusterkit.clusterers.distances import margins_to_others
 from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clustering.earlier import check_earlier, read_earlier
-from clusterkit.datasets.labels import read_labels
+from clusterkit.datasets.labels import align_labels, read_labels
 from clusterkit.datasets.names import match_names
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.datasets.tables import as_text, read_table, unprotect
@@ -168,7 +169,7 @@ def sample_images(
     n_images: int = 50,
     *,
     by: str | None = None,
-    labels: Sequence[Any] | None = None,
+    labels: Sequence[Any] | Mapping[str, Any] | None = None,
     label_tables: str | Path | Iterable[str | Path] = (),
     model: Classifier | str | Path | None = None,
     predictions: str | Path | None = None,
@@ -178,9 +179,11 @@ def sample_images(
     mode: str = "copy",
     store: Store | str | Path | None = None,
     random_state: int | None = None,
+    label_column: str | Sequence[str] | None = None,
+    path_column: str | None = None,
+    label_separator: str | None = None,
     dry_run: bool = False,
     progress: bool = False,
-    **columns: Any,
 ) -> ImageSample:
     """Choose which images to review or to label next.
 
@@ -204,9 +207,10 @@ def sample_images(
 
         By default ``doubtful`` with predictions, a model, or labels of at least two classes,
         otherwise ``typical``.
-    labels : sequence of length n, optional
-        Labels so far; None, NaN or an empty text for images without.  Images with a label are not
-        chosen.  Doubt is measured by a linear classifier trained on them.
+    labels : sequence of length n, or mapping of path to label, optional
+        Labels so far; None, NaN or an empty text for images without.  A pandas Series whose index
+        is text, each once, is a mapping.  Images with a label are not chosen.  Doubt is measured by
+        a linear classifier trained on them.
     label_tables : path or iterable of paths
         Tables of labels so far, such as samples in which they were filled in; the last label of an
         image counts.
@@ -225,9 +229,8 @@ def sample_images(
         For ``into``, see :func:`clusterkit.routing.sort_into_folders`.
     random_state : int, optional
         Seed; random by default.
-    **columns
-        Options for reading the tables of labels, see
-        :func:`clusterkit.datasets.labels.read_labels`.
+    label_column, path_column, label_separator
+        Columns of the tables of labels; see :func:`clusterkit.datasets.labels.read_labels`.
 
     Returns
     -------
@@ -268,15 +271,21 @@ def sample_images(
     n_images = check_at_least(n_images, 1, "n_images")
     rng = generator_from(random_state)
     known: list[Any] = [None] * len(embeddings)
-    if labels is not None:
-        known = [None if is_missing(label) else label for label in labels]
-    if len(known) != len(embeddings):
+    if isinstance(labels, str | os.PathLike):
         raise InvalidInputError(
-            f"there must be one label per image, or None. Received: {len(known):,} labels, "
-            f"{len(embeddings):,} images"
+            f"labels must be the labels themselves: give a table as label_tables={str(labels)!r}"
         )
+    if labels is not None:
+        given = align_labels(labels, embeddings.paths)
+        known = [None if is_missing(label) else label for label in given]
     for table in as_list(label_tables):
-        found_labels = read_labels(table, embeddings.paths, **columns).labels
+        found_labels = read_labels(
+            table,
+            embeddings.paths,
+            label_column=label_column,
+            path_column=path_column,
+            label_separator=label_separator,
+        ).labels
         known = [old if new is None else new for old, new in zip(known, found_labels, strict=True)]
     is_labelled = np.array([label is not None for label in known], np.bool_)
     n_classes = len({str(label) for label in known if label is not None})

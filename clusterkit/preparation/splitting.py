@@ -237,6 +237,10 @@ def split_folder(
     shares = _check_shares(train, val, test)
     if mode not in SPLIT_MODES:
         raise InvalidInputError(f"mode must be one of {', '.join(SPLIT_MODES)}. Received: {mode!r}")
+    if reading and isinstance(source, LabelledImages):
+        raise InvalidInputError(
+            f"{', '.join(reading)} must be for a source that is a path. Received: {source!r}"
+        )
     into = Path(os.path.abspath(into))  # noqa: PTH100 (resolve() would follow links)
     origin = source.source if isinstance(source, LabelledImages) else Path(source)
     made_by = {

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from clusterkit.clustering.inspection import ClusterInspection, inspect_clusters
 from clusterkit.clustering.naming import find_classes
-from clusterkit.datasets.labels import read_labels
+from clusterkit.datasets.labels import align_labels, read_labels
 from clusterkit.datasets.results import Result
 from clusterkit.elbow.curve import ElbowCurve, elbow_curve
 from clusterkit.errors import InvalidInputError, Notice, OutputExistsError
@@ -26,7 +26,7 @@ from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.arguments import check_at_least, check_seed
 from clusterkit.utils.files import check_output, write_whole
-from clusterkit.utils.noise import NOISE, is_missing
+from clusterkit.utils.noise import NOISE
 from clusterkit.utils.text import join_lines, plural
 
 # Number of images up to which "auto" computes the slow parts.
@@ -317,17 +317,4 @@ def _find_labels(labels: Any, page_images: PageImages) -> Sequence[Any] | None:
         return folders
     if isinstance(labels, str | os.PathLike):
         return read_labels(Path(labels), paths).labels
-    if isinstance(labels, Mapping):
-        found = [labels.get(path) for path in paths]
-        if all(map(is_missing, found)):
-            raise InvalidInputError(
-                f"the labels name none of the {len(paths):,} images, such as {paths[0]}"
-            )
-        return found
-    found = list(labels)
-    if len(found) != len(paths):
-        raise InvalidInputError(
-            f"there must be one label per image. Received: {len(found):,} labels, "
-            f"{len(paths):,} images"
-        )
-    return found
+    return align_labels(labels, paths)

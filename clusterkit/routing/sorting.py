@@ -285,9 +285,9 @@ def check_present(
 def _describe_gone(gone: Sequence[Path], n_files: int) -> str:
     """Describe how many files are gone, and what to do."""
     return (
-        f"{len(gone):,} of the {n_files:,} files are gone, such as {gone[0]}. Those that were moved "
-        "are found after `clusterkit embed` on the folder that they are in now; forget those that "
-        "were deleted with `clusterkit embed FOLDER --prune`"
+        f"{len(gone):,} of the {n_files:,} files are gone, such as {gone[0]}. Those that were "
+        "moved are found after `clusterkit embed` on the folder that they are in now; forget those "
+        "that were deleted with `clusterkit embed FOLDER --prune`"
     )
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from clusterkit.clusterers.base import ClusteringWarning
 from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clustering.evaluation import evaluate
-from clusterkit.datasets.labels import labels_from_folders, read_labels
-from clusterkit.errors import ClusterkitWarning, InvalidInputError, Notice
+from clusterkit.datasets.labels import align_labels, labels_from_folders, read_labels
+from clusterkit.errors import ClusterkitWarning, Notice
 from clusterkit.space_comparison.shared_images import Opened
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.noise import is_missing
@@ -65,12 +65,7 @@ def find_labels(labels: Any, space: Opened, rows: NDArray[np.int64], **columns: 
                 stacklevel=4,
             )
         return known.labels
-    given = list(labels)
-    if len(given) != len(space):
-        raise InvalidInputError(
-            f"labels must be a CSV file, {FOLDERS!r}, or one label for each row of the first "
-            f"space. Received: {len(given):,} labels, {len(space):,} rows"
-        )
+    given = align_labels(labels, space.paths)
     return [None if is_missing(given[row]) else str(given[row]) for row in rows]
 
 

@@ -166,8 +166,10 @@ def compare_spaces(
     random_state: int | None = None,
     max_samples: int = 2000,
     sample: int | None = None,
+    label_column: str | Sequence[str] | None = None,
+    path_column: str | None = None,
+    label_separator: str | None = None,
     progress: bool = False,
-    **columns: Any,
 ) -> SpaceComparison:
     """Rank embedding spaces of the same images by how well they group them, without labels.
 
@@ -182,10 +184,11 @@ def compare_spaces(
         Number of clusters, from 2 to a quarter of the images.  The scores are means over this
         number, a quarter less and a quarter more, since a single number gives noisy scores.  By
         default they are means over nine numbers from 3 to 20.
-    labels : path, "folders" or sequence of length n, optional
+    labels : path, "folders", sequence of length n, or mapping of path to label, optional
         Known labels, only for the accuracy: scores and ranks do not depend on them.  A table (see
         :func:`clusterkit.datasets.labels.read_labels`), ``"folders"`` for the names of the images'
-        folders, or one label or None for each row of the first space.  By default no accuracy.
+        folders, or one label or None for each row of the first space.  A pandas Series whose index
+        is text, each once, is a mapping.  By default no accuracy.
     random_state : int, optional
         Seed; random by default.
     max_samples : int, default 2000
@@ -195,8 +198,8 @@ def compare_spaces(
         large (see :func:`clusterkit.store.is_large`), otherwise all.
     progress : bool
         Whether to show a progress bar while the parts of a large space are read.
-    **columns
-        ``label_column``, ``path_column`` and ``label_separator`` of the table of labels.
+    label_column, path_column, label_separator
+        Columns of the table of labels.
 
     Returns
     -------
@@ -282,7 +285,14 @@ def compare_spaces(
     named = name_spaces(spaces, extractors)
     shared = share_rows(named)
     first, rows_of_first = next(iter(named.values())), next(iter(shared.values()))
-    known = find_labels(labels, first, rows_of_first, **columns)
+    known = find_labels(
+        labels,
+        first,
+        rows_of_first,
+        label_column=label_column,
+        path_column=path_column,
+        label_separator=label_separator,
+    )
     n_images = {name: len(space) for name, space in named.items()}
     drawn = draw_shared(named, shared, sample, seed, progress=progress)
     known = [known[place] for place in drawn.chosen]

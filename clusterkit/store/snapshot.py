@@ -125,12 +125,14 @@ class Snapshot:
         row_of_file = {file: row for row, file in enumerate(files)}
         if images is None:
             root = _common_root(place, table["root"].unique().to_pylist())
+            row_of_path = {relative(file, root): row for file, row in row_of_file.items()}
+            rows = sorted(row_of_path.items())
         else:
             root = str(images.root)
             wanted = map(str, images.files)
-            row_of_file = {file: row_of_file[file] for file in wanted if file in row_of_file}
-        row_of_path = {relative(file, root): row for file, row in row_of_file.items()}
-        rows = sorted(row_of_path.items())
+            rows = [
+                (relative(file, root), row_of_file[file]) for file in wanted if file in row_of_file
+            ]
         embedded = [(path, row) for path, row in rows if errors[row] is None]
         order = np.array([row for _, row in embedded], dtype=np.int64)
         vectors, intact = self._vectors(tables, order)

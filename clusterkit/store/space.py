@@ -172,8 +172,9 @@ class Space:
         Returns
         -------
         Embeddings
-            One row per embedded image, sorted by path, and the failures.  Paths are relative to
-            the root of ``images``, or by default to the nearest common folder of all roots.
+            One row per embedded image, in the order of ``images``, by default sorted by path, and
+            the failures.  Paths are relative to the root of ``images``, or by default to the
+            nearest common folder of all roots.
         """
         return self._read(lambda snapshot: snapshot.embeddings(images))
 

@@ -332,10 +332,10 @@ class Store:
             the description's ``vectors``, if it has any.
         """
         name = describe_space(description)
-        if Path(name).name != name:
+        if name.startswith(".") or any(character in name for character in "/\\\0"):
             raise InvalidInputError(
-                "the name of an extractor must be that of a folder, without slashes. "
-                f"Received: {description['extractor']!r}"
+                "the name of an extractor is that of its folder in the store, without slashes and "
+                f"without a dot at the start. Received: {description['extractor']!r}"
             )
         space = Space(self.folder / name, description)
         recorded = space.read_info()
