@@ -209,7 +209,7 @@ DAMAGES = [cut, flip, zero, lambda _: b"", lambda _: b"no Parquet at all"]
 
 def test_a_space_is_a_folder_of_the_store(tmp_path: Path) -> None:
     for name in ("a/b", "../b"):
-        with pytest.raises(InvalidInputError, match=f"without slashes. Received: '{name}'"):
+        with pytest.raises(InvalidInputError, match=f"slashes and .* Received: '{name}'"):
             Store(tmp_path).open_space({"extractor": name, "fingerprint": "0" * 64, "dimension": 3})
 
 
