@@ -352,6 +352,15 @@ def test_near_vectors_are_compared_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert copy_candidates.find_candidates(pictures, shapes, near).pairs.tolist() == [[1, 3]]
 
 
+@pytest.mark.parametrize("n", [2, 5, 6, 90, 300])
+def test_the_nearest_vectors_are_found_in_groups(n: int) -> None:
+    vectors = np.random.default_rng(n).standard_normal((n, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    nearest = np.argsort(-vectors @ vectors.T, axis=1)[:, : min(n, 5)]
+    expected = {(min(a, b), max(a, b)) for a, row in enumerate(nearest) for b in row if a != b}
+    assert set(map(tuple, copy_candidates.find_near(vectors).tolist())) == expected
+
+
 def test_vectors_of_many_dimensions_and_of_failures_are_searched() -> None:
     vectors = np.random.default_rng(0).standard_normal((40, 2048)).astype(np.float32)
     vectors[7], vectors[20] = vectors[3] * 2, 0

@@ -49,6 +49,8 @@ _ASPECT_STEP = math.log(1.02)
 _BATCH_SIZE = 1024
 # Maximum number of pictures that are searched exactly; more are searched by an inverted file.
 _MAX_EXACT = 2_000
+# Number of pictures in a group of an exact search, which looks into the groups of the best ones.
+_GROUP_SIZE = 16
 # Number of cells of the inverted file that are searched.
 _N_PROBES = 4
 # Number of principal axes of the 48 magnitudes that the inverted file compares.  Among 100,000
@@ -296,12 +298,12 @@ def _make_search(vectors: NDArray[np.float32], *, n_axes: int | None = None) -> 
     """
     import faiss
 
-    (n, dimension), metric = vectors.shape, faiss.METRIC_INNER_PRODUCT
+    n, dimension = vectors.shape
     k = min(_N_NEIGHBORS + 1, n)
     if n <= _MAX_EXACT:
-        return lambda queries: faiss.knn(queries, vectors, k, metric=metric)[1]
+        return lambda queries: _find_largest(vectors, queries, k)
     if n_axes is None:
-        index = cells = _make_cells(n, dimension, metric)
+        index = cells = _make_cells(n, dimension, faiss.METRIC_INNER_PRODUCT)
     else:
         # Principal components are centred, so vectors no longer have length 1: use L2 distances.
         cells = _make_cells(n, n_axes, faiss.METRIC_L2)
@@ -310,6 +312,25 @@ def _make_search(vectors: NDArray[np.float32], *, n_axes: int | None = None) -> 
     index.add(vectors)
     cells.nprobe = _N_PROBES
     return lambda queries: index.search(queries, k)[1]
+
+
+def _find_largest(
+    vectors: NDArray[np.float32], queries: NDArray[np.float32], k: int
+) -> NDArray[np.int64]:
+    """Return the rows of the ``k`` largest scalar products with each query, in any order.
+
+    They are in the ``k`` groups of rows with the largest maxima.  This takes half the time of the
+    heaps of ``faiss.knn``.
+    """
+    n, n_groups = len(vectors), max(k, -(-len(vectors) // _GROUP_SIZE))
+    products = np.full((len(queries), _GROUP_SIZE * n_groups), -np.inf, np.float32)
+    np.matmul(queries, vectors.T, out=products[:, :n])
+    maxima = products.reshape(len(queries), _GROUP_SIZE, n_groups).max(axis=1)
+    groups = np.argpartition(maxima, -k, axis=1)[:, -k:, None]
+    rows = (groups + n_groups * np.arange(_GROUP_SIZE)).reshape(len(queries), -1)
+    found = np.take_along_axis(products, rows, axis=1)
+    best = np.argpartition(found, -k, axis=1)[:, -k:]
+    return np.take_along_axis(rows, best, axis=1)
 
 
 def _make_cells(n: int, dimension: int, metric: int) -> Any:
