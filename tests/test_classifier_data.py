@@ -145,6 +145,7 @@ def test_a_pixel_table(tmp_path: Path) -> None:
         ("label,pixel0,pixel1,pixel2,pixel3\n,2,3,4,4\n", "image 0 has no label"),
         ("label,pixel0,pixel1,pixel2,pixel3,pixel4\n1,2,3,4,4,4\n", "Received: 5 pixel columns"),
         ("5,0,0,7,0\n5,0,0,7,0\n", "begin with a header line"),
+        (2 * f"cat{25 * ',7'}\n", "begin with a header line.*Received: cat,7,7"),
         ("label,pixel0,pixel1,pixel2,pixel3\n", "at least one image"),
     ],
 )
@@ -174,7 +175,7 @@ def test_idx_files(tmp_path: Path) -> None:
 
 def test_folders_that_hold_no_classes(folder: Path, tmp_path: Path) -> None:
     (folder / "empty").mkdir()
-    with pytest.raises(InvalidInputError, match="empty holds no image"):
+    with pytest.raises(InvalidInputError, match=r"empty holds no image: .*--exclude empty/\)"):
         read_labelled(folder)
     (folder / "empty").rmdir()
     save(folder / "stray.png", 5)
@@ -265,6 +266,21 @@ def test_pictures_with_different_labels_are_no_copies() -> None:
     data = LabelledImages(pictures(seeds), list(map(str, range(40))), ["a", "b"] * 20)
     rows = split(data, test_split=0.3, validation_split=0.2, random_state=0)
     assert sum(len({seeds[row] for row in part}) for part in rows.values()) > 20
+
+
+def test_an_image_in_two_classes_is_told() -> None:
+    data = make([0, 1, 2, 3, 4, 5, 6, 0], ["a"] * 4 + ["b"] * 4)
+    with pytest.warns(Notice, match=r"1 image is in .* class, such as 0 \(a\), .* 0 \(b"):
+        rows = split(data, random_state=0)
+    assert {0, 7} <= set(rows["train"])
+
+
+def test_few_images_are_enough_without_a_test_set() -> None:
+    data = make([0, 1, 2, 3], ["a", "a", "b", "b"])
+    with pytest.raises(InvalidInputError, match=r"no class has 3 .* \(a test split of 0\)"):
+        split(data, random_state=0)
+    rows = split(data, test_split=0, random_state=0)
+    assert [len(part) for part in rows.values()] == [2, 2, 0]
 
 
 def test_nearly_equal_images_in_train_and_test_are_told() -> None:

@@ -151,3 +151,18 @@ def test_a_jpeg_with_odd_sides_is_decoded_at_half_its_size_without_a_resize() ->
     assert half.shape == (48, 64, 3)
     assert (decode_image(data, (48, 64))[0] == half).all()
     assert decode_image(data, (48, 64))[1] == (95, 127)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"x\n", "not an image, or of an unknown format"),
+        (encode(PICTURE, "BMP")[:10], "damaged: the file ends too early"),
+        (encode(PICTURE, "GIF")[:8], "damaged: the file ends too early"),
+    ],
+)
+def test_very_short_files_have_a_plain_reason(data: bytes, reason: str) -> None:
+    # Pillow: "unpack_from requires a buffer of at least 4 bytes for unpacking 4 bytes at offset 0".
+    with pytest.raises(ImageError) as caught:
+        decode_image(data)
+    assert str(caught.value) == reason

@@ -227,10 +227,13 @@ def test_wrong_labels_are_found(photos: Path, tiny_weights: Path, tmp_path: Path
     assert all(images[error.row] == photos / error.name for error in found.errors)
     display = PredictionsDisplay.from_label_errors(found)
     assert [line.text for line in display.lines[0]] == [
-        f"given: {found.errors[0].given}",
-        f"probably: {found.errors[0].suggested}",
+        found.errors[0].given,
+        found.errors[0].suggested,
     ]
-    assert display.title == "2 labels of 27 images are probably wrong, the worst first"
+    assert display.title == (
+        "2 labels of 27 images are probably wrong, the worst first; "
+        "orange: given, blue: probably right"
+    )
 
 
 class Watched(BaseEstimator):

@@ -18,7 +18,10 @@ from tests.kills import Killed, killed_at
 N_EXAMPLES = int(os.environ.get("CLUSTERKIT_SORTING_EXAMPLES", "40"))
 CLASSES = ("cat", "dog")
 # A part whose file was moved elsewhere is kept and reported.
-pytestmark = pytest.mark.filterwarnings("ignore:.*is a copy that was cut short:UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*is a copy that was cut short:UserWarning",
+    "ignore:.*sorted before would now go to another folder:UserWarning",
+)
 
 
 def contents(folder: Path, *patterns: str) -> set[str]:

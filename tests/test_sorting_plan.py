@@ -67,6 +67,16 @@ def test_a_photo_that_is_in_its_folder_stays_as_it_is(tmp_path: Path, mode: str)
             assert texts(tmp_path) == before
 
 
+def test_a_sorted_photo_that_would_now_go_elsewhere_is_told(tmp_path: Path) -> None:
+    into = tmp_path / "sorted"
+    sort(take(tmp_path / "photos"), into)
+    before = texts(into)
+    here = sorted(into.glob("*/*.jpg"))
+    with pytest.warns(Notice, match=r"2 files sorted before .*c\.jpg to cat, and stay .* undo"):
+        done = sort_into_folders(here, ["cat"] * 4, into, mode="move")
+    assert (done.transfers, done.n_present, texts(into)) == ([], 4, before)
+
+
 @pytest.mark.parametrize("name", [None, np.nan, pd.NA, ("train", None)])
 def test_files_without_a_name(tmp_path: Path, name: Any) -> None:
     photos = take(tmp_path / "photos")

@@ -34,7 +34,7 @@ from clusterkit.images.folder import (
 )
 from clusterkit.utils.arguments import as_list
 from clusterkit.utils.locations import RemotePath, as_path
-from clusterkit.utils.text import first_few, plural
+from clusterkit.utils.text import first_few, in_shell, plural
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -236,7 +236,10 @@ def _from_folder(folder: Path, exclude: list[str]) -> LabelledImages:
     for top in parts:
         for entry in sorted(filter(_is_shown_folder, (folder / top).iterdir())):
             if entry.name not in set(labels) and not exclude:
-                raise InvalidInputError(f"the class folder {entry} holds no image")
+                raise InvalidInputError(
+                    f"the class folder {entry} holds no image: remove it, or leave it out "
+                    f"(--exclude {in_shell(f'{entry.name}/')})"
+                )
         _check_folders_differ(folder / top, [path[len(top) :] for path in images.paths])
     warn_of_look_alikes(labels, folder)
     files = images.files

@@ -17,6 +17,8 @@ from clusterkit.datasets.tables import as_text, sniff
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.utils.noise import is_missing_text
 
+# A first line with more numbers than this, some of them twice, is an image.
+_MANY = 16
 _PIXEL_COLUMN = re.compile(r"(pixel_?)?\d+(x\d+)?", re.IGNORECASE)
 # The last two bytes of an idx file's first four: unsigned bytes, and the number of dimensions.
 _IDX_LABELS, _IDX_IMAGES = b"\0\0\x08\x01", b"\0\0\x08\x03"
@@ -30,7 +32,8 @@ def is_pixel_csv(path: Path, label_column: Sequence[str] = ()) -> bool:
     Raises
     ------
     InvalidInputError
-        If all columns but one are called pixel0, pixel1 and so on, and none is that of labels.
+        If all columns but one are called pixel0, pixel1 and so on, and none is that of labels, or
+        the file begins with an image instead of the names of the columns.
     """
     header = sniff(path)[0]
     labels = [name for name in header if _is_label(name) or _is_among(name, label_column)]
@@ -44,6 +47,8 @@ def is_pixel_csv(path: Path, label_column: Sequence[str] = ()) -> bool:
             f"{path} has the columns of a table of pixels, and {odd[0]}: if it holds the labels, "
             "name it with --label-column, otherwise remove it"
         )
+    if len(odd) == 1 and len(pixels) > _MANY and len(set(pixels)) < len(pixels):
+        raise InvalidInputError(_without_names(path, header))
     return not odd
 
 
@@ -127,10 +132,7 @@ def read_pixel_csv(
         if name in labelled and (not label_column or _is_among(name, label_column))
     ]
     if len(set(names)) < len(names):
-        raise InvalidInputError(
-            f"{path} must begin with a header line that names each column once, such as "
-            f"label,pixel0,pixel1. Received: {','.join(names[:6])},…"
-        )
+        raise InvalidInputError(_without_names(path, names))
     shape = _image_shape(len(columns), path)
     ordered = _put_in_order(columns, names)
     if ordered != columns:
@@ -190,6 +192,14 @@ def read_idx_pair(images: Path) -> tuple[NDArray[np.uint8], list[str]]:
             f"Received: {len(pixels):,} images, {len(numbers):,} labels"
         )
     return pixels[..., None], [str(number) for number in numbers]
+
+
+def _without_names(path: Path, first: Sequence[str]) -> str:
+    """Return the error of a table whose first line is an image, not the names of the columns."""
+    return (
+        f"{path} must begin with a header line that names each column once, such as "
+        f"label,pixel0,pixel1. Received: {','.join(first[:6])},…"
+    )
 
 
 def _image_shape(n_columns: int, path: Path) -> tuple[int, int, int]:

@@ -83,7 +83,7 @@ def split(
     ClusterkitWarning
         If parts of the source share images.
     Notice
-        If no pair of ``apart`` is among the images.
+        If copies are in different classes, or no pair of ``apart`` is among the images.
     """
     parts = divide(
         data,
@@ -271,6 +271,7 @@ def _divide(
         minimum, what = n_different, f"for {plural(n_different, 'part')}"
     _check_classes(data, group_of_row.tolist(), part_of_row, minimum=minimum, what=what)
     _warn_of_shared(group_of_row, part_of_row)
+    _warn_of_contradictions(data, group_of_row)
     groups = _gather(np.flatnonzero(part_of_row == TRAIN).tolist(), group_of_row)
     if data.is_multilabel:
         of_one_class = groups
@@ -291,7 +292,8 @@ def _divide(
         if part not in part_of_row:
             raise InvalidInputError(
                 f"there are too few images to keep some out for the part {part!r}: no class has "
-                f"{len(wanted) + 1} different ones. Received: {len(data):,} images"
+                f"{len(wanted) + 1} different ones. Add images, or keep out no test set (a test "
+                f"split of 0). Received: {len(data):,} images"
             )
     return part_of_row
 
@@ -375,6 +377,26 @@ def _warn_of_shared(group_of_row: NDArray[np.int32], part_of_row: NDArray[np.obj
         )
 
 
+def _warn_of_contradictions(data: LabelledImages, group_of_row: NDArray[np.int32]) -> None:
+    """Warn if copies of one image are in different classes."""
+    if data.is_multilabel:
+        return
+    labels = data.labels or []
+    groups = _gather(range(len(data)), group_of_row)
+    found = [group for group in groups if len({labels[row] for row in group}) > 1]
+    if found:
+        verb, noun = ("is", "its label") if len(found) == 1 else ("are", "their labels")
+        first = found[0][0]
+        other = next(row for row in found[0] if labels[row] != labels[first])
+        warnings.warn(
+            f"{plural(len(found), 'image')} {verb} in more than one class, such as "
+            f"{data.names[first]} ({labels[first]}), which is also {data.names[other]} "
+            f"({labels[other]}): {noun} must be wrong in one of them",
+            Notice,
+            stacklevel=5,
+        )
+
+
 def _check_readable(data: LabelledImages, readable: NDArray[np.intp]) -> None:
     """Raise an error if no image, or no image of a class, can be read."""
     if not len(readable):
@@ -384,7 +406,10 @@ def _check_readable(data: LabelledImages, readable: NDArray[np.intp]) -> None:
     for name, label in zip(data.names, labels, strict=True):
         # Multi-label classes are skipped, since their images also have other labels.
         if label not in seen and not data.is_multilabel:
-            raise InvalidInputError(f"none of the images of {label} can be read, such as {name}")
+            raise InvalidInputError(
+                f"none of the images of {label} can be read, such as {name}: replace them, or "
+                "leave out the class"
+            )
 
 
 def _check_classes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -289,7 +290,11 @@ def _why_unknown(data: bytes) -> str:
             return "JPEG-LS is not supported"
     for factory, accepts in Image.OPEN.values():
         try:
-            if accepts and accepts(data[:16]) is True:
+            is_accepted = accepts is not None and accepts(data[:16]) is True
+        except struct.error:
+            continue  # The file is shorter than the signature of this format.
+        try:
+            if is_accepted:
                 factory(io.BytesIO(data), "")
         except Exception as error:
             return _damaged(error)
@@ -298,6 +303,9 @@ def _why_unknown(data: bytes) -> str:
 
 def _damaged(error: Exception) -> str:
     """Return a decoder's error as a reason in one line."""
+    # Pillow raises these, or a SyntaxError from them, where a header is cut.
+    if any(isinstance(one, (struct.error, EOFError)) for one in (error, error.__cause__)):
+        return "damaged: the file ends too early"
     return f"damaged: {' '.join(str(error).split()) or type(error).__name__}"
 
 

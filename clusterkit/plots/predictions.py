@@ -222,7 +222,7 @@ class PredictionsDisplay(PictureGrid):
     ) -> Self:
         """Plot images whose label is probably wrong, worst first.
 
-        The given label is red, the class that is probably right blue.
+        The given label is orange, the class that is probably right blue.
 
         Parameters
         ----------
@@ -249,7 +249,8 @@ class PredictionsDisplay(PictureGrid):
             raise InvalidInputError("the labels were compared without their images")
         check_at_least(n_images, 1, "n_images")
         errors = found.errors[:n_images]
-        kwargs.setdefault("title", f"{found._headline()}, the worst first")
+        colours = "orange: given, blue: probably right"
+        kwargs.setdefault("title", f"{found._headline()}, the worst first; {colours}")
         return cls(
             [found.images[error.row] for error in errors],
             [_suggest(error) for error in errors],
@@ -294,10 +295,10 @@ def _most_probable(prediction: Prediction, n_classes: int) -> list[PredictionLin
 
 def _suggest(error: LabelError) -> list[PredictionLine]:
     """Return the lines of a label that is probably wrong."""
-    given, suggested = f"given: {error.given}", f"probably: {error.suggested}"
+    # Without words before them: shortened, "probably: not Documentary" lost its "not".
     return [
-        PredictionLine(given, error.given_probability, VERMILION),
-        PredictionLine(suggested, error.suggested_probability, BLUE),
+        PredictionLine(error.given, error.given_probability, VERMILION),
+        PredictionLine(error.suggested, error.suggested_probability, BLUE),
     ]
 
 

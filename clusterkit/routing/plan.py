@@ -3,17 +3,18 @@
 import os
 import re
 import unicodedata
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice, OutputExistsError
 from clusterkit.routing.manifest import Manifest
 from clusterkit.routing.moved_by_hand import Strays
 from clusterkit.routing.transfer import Transfer, find_entry, is_inside, is_same_entry
-from clusterkit.utils.text import in_shell
+from clusterkit.utils.text import in_shell, plural
 
 # Characters that are invalid in names on Windows, macOS or Linux, and device names of Windows.
 UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
@@ -65,6 +66,11 @@ def make_plan(
     NotFoundError, OutputExistsError, InvalidInputError
         If a file is missing, was sorted differently before, or cannot be sorted, or a folder cannot
         be created.
+
+    Warns
+    -----
+    Notice
+        If files that an earlier run brought into ``into`` would now go to another folder.
     """
     # Links are not followed: the named entry itself is sorted.
     sources = [os.path.abspath(file) for file in files]  # noqa: PTH100
@@ -74,7 +80,7 @@ def make_plan(
     folders = _nested_names(names, into)
     # A file may have several paths through linked folders.
     parents: dict[str, Any] = {}
-    brought_here = {find_entry(str(into / t.target), parents) for t in manifest.transfers}
+    brought_here = {find_entry(str(into / t.target), parents): t.folder for t in manifest.transfers}
     earlier = defaultdict(list)
     for transfer in manifest.transfers:
         earlier[find_entry(transfer.source, parents)].append(transfer)
@@ -83,6 +89,7 @@ def make_plan(
     chosen: dict[object, tuple[str, str]] = {}
     todo: list[Transfer] = []
     replaced: set[Transfer] = set()
+    staying: list[tuple[str, str]] = []
     for source, name in zip(sources, names, strict=True):
         entry, folder = find_entry(source, parents), folders[_levels(name)]
         other, its_folder = chosen.setdefault(entry, (source, folder))
@@ -91,7 +98,11 @@ def make_plan(
                 f"{other} and {source} are two paths to one file, which cannot go both to "
                 f"{its_folder} and to {folder}: leave one of them out"
             )
-        if other != source or entry in brought_here:
+        if other != source:
+            continue
+        if entry in brought_here:
+            if folder != brought_here[entry]:
+                staying.append((source, folder))
             continue
         planned = earlier[entry]
         place = str(into / folder / PurePath(source).name)
@@ -124,6 +135,14 @@ def make_plan(
         }
     _check_sources([transfer for transfer in todo if transfer.digest is None])
     _check_targets(todo, into)
+    if staying:
+        warnings.warn(
+            f"{plural(len(staying), 'file')} sorted before would now go to another folder, such as "
+            f"{staying[0][0]} to {staying[0][1]}, and stay where they are: to sort anew, undo that "
+            f"first with `clusterkit undo {in_shell(into)}`",
+            Notice,
+            stacklevel=3,
+        )
     return Plan(todo, len(files) - len(todo), replaced)
 
 

@@ -166,7 +166,8 @@ def sort_into_folders(
         If a partial copy of unknown content is found, which is kept, or the store cannot be
         updated.
     Notice
-        If files are left out.
+        If files are left out, or files that an earlier call brought here would now go to another
+        folder.
 
     Examples
     --------
