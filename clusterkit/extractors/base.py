@@ -22,6 +22,9 @@ from clusterkit.utils.arguments import as_plain, check_at_least
 from clusterkit.utils.locations import as_path
 from clusterkit.utils.parallel import default_batch_size
 
+# Number of ImageNet classes.
+N_CLASSES = 1000
+
 
 class _Parameterized:
     """What scikit-learn's ``clone``, pipelines and searches need, without its import.
@@ -308,6 +311,12 @@ class Extractor(_Parameterized, ABC):
             )
         if probabilities is not None:
             probabilities = np.ascontiguousarray(probabilities, dtype=np.float32)
+            if probabilities.shape != (n, N_CLASSES):
+                raise InvalidInputError(
+                    f"{type(self).__name__}._forward must return probabilities of the ImageNet "
+                    f"classes, of shape (n, {N_CLASSES}) = ({n}, {N_CLASSES}), or None. "
+                    f"Received: {probabilities.shape}"
+                )
         return Extraction(vectors, probabilities)
 
     def _drop_outdated(self) -> None:
