@@ -270,7 +270,7 @@ class KerasApplication(Extractor):
         return keras.Model(pixels, [keras.ops.cast(output, "float32") for output in outputs])
 
     def _build_input(self) -> tuple[Any, Any]:
-        """Return uint8 pixels, and as the network takes them."""
+        """Return the uint8 input, and the same after the preprocessing of the network."""
         import keras
 
         module = import_module(f"keras.applications.{self._row().module}")
