@@ -285,8 +285,8 @@ class Extractor(_Parameterized, ABC):
         """Return None: most vectors are not averages of maps."""
         return None
 
-    def _check_batch(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Check that images are a batch for this extractor."""
+    def _check_images(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Check that images have the dtype and shape for this extractor."""
         images = np.asarray(images)
         expected = (*self.image_size, 3)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
@@ -294,6 +294,11 @@ class Extractor(_Parameterized, ABC):
                 f"{self.name} takes uint8 images of shape (n, {expected[0]}, {expected[1]}, 3). "
                 f"Received: {images.dtype} {images.shape}"
             )
+        return images
+
+    def _check_batch(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Check that images are a batch for this extractor."""
+        images = self._check_images(images)
         n, full = len(images), self.full_batch
         if not 1 <= n <= full:
             raise InvalidInputError(f"a batch holds 1 to batch_size={full} images. Received: {n}")
