@@ -80,6 +80,8 @@ def test_extractor_is_the_encoder_alone(trained: AutoencoderTraining, folder: Pa
     np.testing.assert_allclose(extractor.transform(draw_discs(40)), vectors, atol=1e-5)
     assert extractor.resize == "stretch"
     np.testing.assert_array_equal(extractor.reconstruct(trained.originals), trained.reconstructions)
+    with pytest.raises(InvalidInputError, match=r"takes uint8 images .* Received: float64"):
+        extractor.reconstruct(trained.originals / 255)
 
 
 def test_same_seed_same_network_from_files_and_pixels(

@@ -367,6 +367,9 @@ def test_what_an_extractor_returns_is_checked(
         monkeypatch.setattr(Middle, "_forward", lambda self, batch, wrong=wrong: wrong)
         with pytest.raises(InvalidInputError, match=r"Middle\._forward must return .* = \(2, 3\)"):
             Middle().transform(images)
+    monkeypatch.setattr(Middle, "_forward", lambda self, batch: (expected, np.ones((2, 10))))
+    with pytest.raises(InvalidInputError, match=r"ImageNet .* = \(2, 1000\).* Received: \(2, 10\)"):
+        Middle().transform(images)
 
 
 @pytest.mark.parametrize("name", ["timm/vit", "..\\middle", ".middle"])

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from clusterkit.extractors.applications import N_CLASSES, NETWORKS, Network
+from clusterkit.extractors.applications import NETWORKS, Network
+from clusterkit.extractors.base import N_CLASSES
 
 NAME, SIDE, DIMENSION = "tinynet", 32, 24
 # What it is trained with in keras.applications decides how pixels are scaled: to -1 to 1.

@@ -70,8 +70,8 @@ class EmbedRun:
     known : Known
         What is known of the images.
     of : ImageFolder, optional
-        What the images are a part of: the network is chosen for as many, so that all parts are
-        embedded alike.
+        All images, if ``images`` are a shard of them: the runtime is chosen for their number, so
+        that all shards are embedded alike.
     again : bool
         Whether to embed known images, too.
     progress : bool
@@ -263,7 +263,7 @@ class _Batch:
 
 
 def _is_unique(status: FileStatus) -> bool:
-    """Return whether no two files have a status.
+    """Return whether a status identifies a single file.
 
     File systems with coarse times, such as FAT, and those of other systems over a network may give
     an inode to another file when they are mounted again.

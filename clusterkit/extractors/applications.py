@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError, WeightsError
-from clusterkit.extractors.base import Extraction, Extractor
+from clusterkit.extractors.base import N_CLASSES, Extraction, Extractor
 from clusterkit.images.folder import digest_weights
 from clusterkit.networks.runtimes.base import NetworkSource
 from clusterkit.networks.runtimes.choose import FEW_IMAGES, OpenNetwork
 from clusterkit.networks.runtimes.keras import dtype_policy
 
-N_CLASSES = 1000
 OUTPUTS = ("features", "predictions")
 
 
@@ -271,7 +270,7 @@ class KerasApplication(Extractor):
         return keras.Model(pixels, [keras.ops.cast(output, "float32") for output in outputs])
 
     def _build_input(self) -> tuple[Any, Any]:
-        """Return uint8 pixels, and as the network takes them."""
+        """Return the uint8 input, and the same after the preprocessing of the network."""
         import keras
 
         module = import_module(f"keras.applications.{self._row().module}")

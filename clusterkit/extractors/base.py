@@ -22,6 +22,9 @@ from clusterkit.utils.arguments import as_plain, check_at_least
 from clusterkit.utils.locations import as_path
 from clusterkit.utils.parallel import default_batch_size
 
+# Number of ImageNet classes.
+N_CLASSES = 1000
+
 
 class _Parameterized:
     """What scikit-learn's ``clone``, pipelines and searches need, without its import.
@@ -282,8 +285,8 @@ class Extractor(_Parameterized, ABC):
         """Return None: most vectors are not averages of maps."""
         return None
 
-    def _check_batch(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Check that images are a batch for this extractor."""
+    def _check_images(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Check that images have the dtype and shape for this extractor."""
         images = np.asarray(images)
         expected = (*self.image_size, 3)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
@@ -291,6 +294,11 @@ class Extractor(_Parameterized, ABC):
                 f"{self.name} takes uint8 images of shape (n, {expected[0]}, {expected[1]}, 3). "
                 f"Received: {images.dtype} {images.shape}"
             )
+        return images
+
+    def _check_batch(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Check that images are a batch for this extractor."""
+        images = self._check_images(images)
         n, full = len(images), self.full_batch
         if not 1 <= n <= full:
             raise InvalidInputError(f"a batch holds 1 to batch_size={full} images. Received: {n}")
@@ -308,6 +316,12 @@ class Extractor(_Parameterized, ABC):
             )
         if probabilities is not None:
             probabilities = np.ascontiguousarray(probabilities, dtype=np.float32)
+            if probabilities.shape != (n, N_CLASSES):
+                raise InvalidInputError(
+                    f"{type(self).__name__}._forward must return probabilities of the ImageNet "
+                    f"classes, of shape (n, {N_CLASSES}) = ({n}, {N_CLASSES}), or None. "
+                    f"Received: {probabilities.shape}"
+                )
         return Extraction(vectors, probabilities)
 
     def _drop_outdated(self) -> None:

@@ -247,6 +247,7 @@ def _decode_file(data: bytes, size: tuple[int, int] | None, claim: ClaimBytes) -
 
 
 def _decode_with_metadata(data: bytes, size: tuple[int, int] | None, claim: ClaimBytes) -> Decoded:
+    """Decode a file of any format but TIFF."""
     if data.startswith(b"\xff\xd8") and (decoded := _decode_jpeg(data, size, claim)):
         return decoded
     with _open(data) as image:
@@ -254,6 +255,7 @@ def _decode_with_metadata(data: bytes, size: tuple[int, int] | None, claim: Clai
 
 
 def _decode_tiff(data: bytes, claim: ClaimBytes) -> Decoded:
+    """Decode a TIFF file."""
     picture = Tiff(data)
     height, width = picture.height, picture.width
     claim(picture.n_bytes + len(data), f"{width} x {height} pixels")

@@ -155,6 +155,7 @@ class _Child:
         return answer
 
     def _ending_after(self, seconds: float, slow: str) -> "_Watch":
+        """Return a context that ends the process after some time, with the reason ``slow``."""
         return _Watch(self, seconds, slow)
 
     def end(self, patience: float = 0.0) -> int:
@@ -181,6 +182,7 @@ class _Watch:
         self._timer.daemon = True
 
     def _kill(self) -> None:
+        """End the process; its pending answer then ends early."""
         self._is_late = True
         self._child._process.kill()
 

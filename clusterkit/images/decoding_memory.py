@@ -123,6 +123,7 @@ class Claim:
         self._swap(0.0, math.inf)
 
     def _swap(self, n_bytes: float, total: float) -> None:
+        """Hold another amount of the budget."""
         if n_bytes == self._held:
             return
         self._budget.swap(self._held, n_bytes, total)

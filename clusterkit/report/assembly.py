@@ -132,6 +132,6 @@ def assemble(
 
 
 def _folder_name(page_images: PageImages) -> str:
-    """Return what the images are of, for a title."""
+    """Return the name of the images' folder, for a title."""
     root = page_images.embeddings.root
     return root.name if root is not None and root.name else "one space"

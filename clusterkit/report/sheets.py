@@ -65,7 +65,7 @@ def make_sheets(
     files : sequence of path, length n
         The images.
     order : ndarray of shape (n,), int
-        The images in the order of their places, neighbours of a view near each other.
+        The images in the order of their places; images that are shown together should be near.
     progress : bool
         Whether to show a progress bar on a terminal.
 

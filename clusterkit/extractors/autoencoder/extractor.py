@@ -116,7 +116,13 @@ class Autoencoder(Extractor):
         -------
         ndarray of shape (n, height, width, 3), uint8
             The reconstructed images.
+
+        Raises
+        ------
+        InvalidInputError
+            If the shape or dtype is invalid.
         """
+        images = self._check_images(images)
         self._drop_outdated()
         if not hasattr(self, "model_"):
             self._load()
