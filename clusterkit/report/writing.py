@@ -25,7 +25,7 @@ from clusterkit.similarity.space_audit import audit as audit_space
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.arguments import check_at_least, check_seed
-from clusterkit.utils.files import check_output, write_whole
+from clusterkit.utils.files import OVERWRITE, check_output, write_whole
 from clusterkit.utils.noise import NOISE
 from clusterkit.utils.text import join_lines, plural
 
@@ -108,7 +108,7 @@ def check_report_path(path: str | Path, *, overwrite: bool = False) -> Path:
         if others or not overwrite:
             raise OutputExistsError(
                 f"{folder} exists, where the thumbnails would be; name another page"
-                + ("" if others else ", or allow it with --overwrite")
+                + ("" if others else f", or allow it with {OVERWRITE}")
             )
     return path
 
