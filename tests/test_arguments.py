@@ -178,30 +178,47 @@ def test_a_negative_seed_is_told_even_where_nothing_is_random(
     assert [path.name for path in images.iterdir()] == [LABELLED.name]
 
 
+TAKE_VECTORS: list[Callable[[Any], Any]] = [
+    ck.elbow_curve,
+    ck.Embeddings,
+    KMeans(2).fit,
+    KMeans(2).fit(EMB.vectors).predict,
+    MiniBatchKMeans(2).fit,
+    AffinityPropagation().fit,
+    CosineNeighbors(2).fit,
+    CosineNeighbors(2).fit(EMB.vectors).kneighbors,
+    unit_rows,
+    lambda X: kmeans_sweep(X, [2, 3]),
+    lambda X: centers_of(X, [0] * 16),
+    lambda X: ck.compare_spaces({"a": X, "b": EMB}),
+]
+
+
 @pytest.mark.parametrize("given", [".clusterkit", Path(".clusterkit"), ck.Store(), 3], ids=repr)
-@pytest.mark.parametrize(
-    "call",
-    [
-        ck.elbow_curve,
-        ck.Embeddings,
-        KMeans(2).fit,
-        KMeans(2).fit(EMB.vectors).predict,
-        MiniBatchKMeans(2).fit,
-        AffinityPropagation().fit,
-        CosineNeighbors(2).fit,
-        CosineNeighbors(2).fit(EMB.vectors).kneighbors,
-        unit_rows,
-        lambda X: kmeans_sweep(X, [2, 3]),
-        lambda X: centers_of(X, [0] * 16),
-        lambda X: ck.compare_spaces({"a": X, "b": EMB}),
-    ],
-)
+@pytest.mark.parametrize("call", TAKE_VECTORS)
 def test_a_store_where_vectors_belong_is_told_how_to_read_it(
     call: Callable[[Any], Any], given: Any
 ) -> None:
     with pytest.raises(InvalidInputError, match=r"must have shape \(n, dim.*read\(\)") as told:
         call(given)
     assert f"Received: {given!r}" in str(told.value)
+
+
+@pytest.mark.parametrize("call", [*TAKE_VECTORS, lambda X: ck.cluster(X, n_clusters=2)])
+def test_images_where_vectors_belong_are_told_how_to_embed_them(
+    call: Callable[[Any], Any], images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ck.ImageFolder(images / LABELLED)
+    monkeypatch.setattr("clusterkit.images.folder.read_image", None)
+    for given in (folder, folder.files, folder.paths):
+        with pytest.raises(InvalidInputError, match=r"which clusterkit\.embed\(images\) makes"):
+            call(given)
+
+
+@pytest.mark.parametrize("call", [ck.label, lambda clusters: ck.promote(clusters, "out")])
+def test_a_clustering_that_is_not_in_a_file_is_told(call: Callable[[Any], Any]) -> None:
+    with pytest.raises(InvalidInputError, match=r"as to_csv\(\) .* Received: <Clustering: 16 im"):
+        call(ck.cluster(EMB, n_clusters=2, random_state=0))
 
 
 def test_what_the_message_says_gives_vectors(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:

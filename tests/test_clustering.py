@@ -340,6 +340,8 @@ def test_what_cannot_be_clustered_is_said(emb: Embeddings) -> None:
     empty = Embeddings(np.zeros((0, 8)), failures=[Failure("a.png", "the file is empty")])
     with pytest.raises(InvalidInputError, match=r"no embedded images to cluster, and 1 failure$"):
         cluster(empty, n_clusters=2)
+    with pytest.raises(InvalidInputError, match=r"no embedded images to cluster$"):
+        cluster(emb[:0], n_clusters=2)
     with pytest.raises(InvalidInputError, match="leave out n_clusters"):
         cluster(emb, "hdbscan", n_clusters=3)
     with pytest.raises(InvalidInputError, match=r"31.*30|30.*31"):

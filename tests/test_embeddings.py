@@ -159,6 +159,16 @@ def test_paths_come_in_any_sequence(paths: Any) -> None:
     assert emb["y.png"].vectors.tolist() == [[0, 1]]
 
 
+def test_the_index_of_a_data_frame_names_the_images() -> None:
+    rows = pd.DataFrame(np.eye(2), index=["x.png", "y.png"])
+    column = pd.Series(list(np.eye(2)), index=rows.index)
+    for given in (rows, column):
+        assert Embeddings(given).paths == ["x.png", "y.png"]
+        assert Embeddings(given, paths=["a.png", "b.png"]).paths == ["a.png", "b.png"]
+    for index in ([4, 3], ["x.png", "x.png"]):
+        assert Embeddings(rows.set_axis(index)).paths == ["0", "1"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

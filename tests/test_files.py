@@ -23,7 +23,7 @@ def test_what_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> No
     (tmp_path / "old.csv").touch()
     (tmp_path / "dangling.csv").symlink_to("nowhere")
     for name in ("old.csv", "dangling.csv"):
-        with pytest.raises(OutputExistsError, match=f"{name} exists.*--overwrite"):
+        with pytest.raises(OutputExistsError, match=f"{name} exists.*--overwrite .*overwrite=True"):
             check_output(tmp_path / name)
         check_output(tmp_path / name, overwrite=True)
 

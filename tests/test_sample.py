@@ -373,7 +373,8 @@ def test_the_command_from_the_first_labels_to_the_next(
     again = run("sample", "-n", "4", "--labels", "sample.csv")
     assert (again.exit_code, again.stderr) == (
         1,
-        "Error: sample.csv exists; name another file, or allow it with --overwrite\n",
+        "Error: sample.csv exists; name another file, or allow it with --overwrite "
+        "(overwrite=True in Python)\n",
     )
     labels = ["--labels", "sample.csv"]
     assert run("sample", "-n", "4", *labels, "-o", "next.csv").exit_code == 0

@@ -374,9 +374,10 @@ def cluster(
     if not isinstance(embeddings, Embeddings | VectorStream):
         embeddings = as_embeddings(embeddings)
     if not len(embeddings):
+        failed = len(embeddings.failures)
         raise InvalidInputError(
-            "there are no embedded images to cluster, and "
-            f"{plural(len(embeddings.failures), 'failure')}"
+            "there are no embedded images to cluster"
+            + (f", and {plural(failed, 'failure')}" if failed else "")
         )
     check_seed(random_state)
     if without and random_state is None:

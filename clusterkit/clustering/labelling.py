@@ -15,7 +15,7 @@ import numpy as np
 
 from clusterkit.clustering.decisions import Decisions, Placed
 from clusterkit.clustering.earlier import EarlierClusters, read_earlier
-from clusterkit.clustering.saved import Origin, read_clusters, rewrite_clusters
+from clusterkit.clustering.saved import Origin, check_is_path, read_clusters, rewrite_clusters
 from clusterkit.datasets.results import Result
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.routing.manifest import locked
@@ -133,6 +133,7 @@ def label(
     Notice
         If two clusters have the same name.
     """
+    check_is_path(clusters_csv)
     names = {_number(number): _name(name) for number, name in (names or {}).items()}
     moves = {str(image): _number(number) for image, number in (moves or {}).items()}
     pin, unpin = (set(map(_number, as_list(numbers))) for numbers in (pin, unpin))

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from clusterkit.clustering.earlier import EarlierClusters, read_earlier
 from clusterkit.clustering.moved_files import files_in, find_moved
 from clusterkit.clustering.provenance import LabelOrigin
+from clusterkit.clustering.saved import read_clusters
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.routing.sorting import Sorting, check_local, sort_into_folders
 from clusterkit.routing.transfer import is_inside
@@ -74,7 +75,7 @@ def promote(
     Notice
         If files are gone, or the table says that images are not copies.
     """
-    clusters = read_earlier(clusters_csv)
+    clusters = read_earlier(read_clusters(clusters_csv))
     known = dict(clusters.names) | dict(names or {})
     if unknown := sorted(set(known) - set(clusters.labels), key=str):
         raise InvalidInputError(

@@ -5,6 +5,7 @@ were written, so that edits by hand and moved files are recognised, and a person
 """
 
 import json
+import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -318,6 +319,15 @@ class ClustersTable(NamedTuple):
         return {cluster: name for cluster, name in names.items() if name}
 
 
+def check_is_path(clusters_csv: Any) -> None:
+    """Raise InvalidInputError if clusters are something else than the path of their table."""
+    if not isinstance(clusters_csv, str | os.PathLike):
+        raise InvalidInputError(
+            "clusters_csv must be the path of a table, such as to_csv() of a clustering writes. "
+            f"Received: {clusters_csv!r:.60}"
+        )
+
+
 def read_clusters(clusters_csv: str | Path) -> ClustersTable:
     """Read a table of clusters.
 
@@ -337,13 +347,14 @@ def read_clusters(clusters_csv: str | Path) -> ClustersTable:
     NotFoundError
         If the file does not exist.
     InvalidInputError
-        If a column is missing, no row has a cluster, or a path occurs twice.
+        If a column is missing, no row has a cluster, a path occurs twice, or it is no path.
 
     Warns
     -----
     Notice
         If images without a cluster are left out, or the table is not a plain CSV file.
     """
+    check_is_path(clusters_csv)
     opened = _open_clusters(clusters_csv)
     table, paths = opened.table, opened.paths
     if remarks := table.remarks:

@@ -25,7 +25,7 @@ from clusterkit.similarity.space_audit import audit as audit_space
 from clusterkit.store.store import Store
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.arguments import check_at_least, check_seed
-from clusterkit.utils.files import check_output, write_whole
+from clusterkit.utils.files import OVERWRITE, check_output, write_whole
 from clusterkit.utils.noise import NOISE
 from clusterkit.utils.text import join_lines, plural
 
@@ -113,7 +113,7 @@ def check_report_path(path: str | Path, *, overwrite: bool = False) -> Path:
         if not overwrite:
             raise OutputExistsError(
                 f"{folder} exists, where the thumbnails would be; name another page, or allow it "
-                "with --overwrite"
+                f"with {OVERWRITE}"
             )
     return path
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeGuard, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterkit.datasets.labels import is_named
 from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchError
 from clusterkit.utils import html
 from clusterkit.utils.arguments import check_vectors
@@ -100,9 +101,10 @@ class Embeddings:
     Parameters
     ----------
     vectors : ndarray of shape (n, dimension), float32
-        One row per embedded image; also a column of a data frame, with a vector in each cell.
+        One row per embedded image; also a data frame, or its column with a vector in each cell.
     paths : sequence of str, optional
-        The images, relative to ``root``; by default the row numbers.  Stored as a list.
+        The images, relative to ``root``; by default the index of a data frame if it is text, each
+        once, otherwise the row numbers.  Stored as a list.
     root : path, optional
         Folder that the paths are relative to; stored as an absolute path.
     space : dict, optional
@@ -146,13 +148,15 @@ class Embeddings:
     sampled: RandomSample | None = None
 
     def __post_init__(self) -> None:
-        check_vectors(self.vectors, "vectors")
-        vectors = _as_float32(self.vectors)
+        given: Any = self.vectors
+        check_vectors(given, "vectors")
+        vectors = _as_float32(given)
         if vectors.ndim != 2:
             raise InvalidInputError(
                 f"vectors must have shape (n, dimension). Received: {vectors.shape}"
             )
-        paths = _names(self.paths) or [str(row) for row in range(len(vectors))]
+        paths = _names(self.paths) or _names(given.index if is_named(given) else [])
+        paths = paths or [str(row) for row in range(len(vectors))]
         for what, values in (
             ("path", paths),
             ("list of classes", self.top5),

@@ -50,7 +50,7 @@ def is_number(value: Any) -> bool:
 
 
 def check_vectors(X: Any, name: str = "X") -> None:
-    """Raise InvalidInputError if vectors are something else, such as a store or its path."""
+    """Raise InvalidInputError if vectors are something else, such as a store, or images."""
     if hasattr(X, "toarray"):
         raise SparseInputError(
             f"{name} must not be a sparse matrix: make an array of it with its toarray(). "
@@ -61,6 +61,12 @@ def check_vectors(X: Any, name: str = "X") -> None:
         raise InvalidInputError(
             f"{name} must have shape (n, dimension), as the vectors have that "
             f"clusterkit.Store('.clusterkit').read() returns. Received: {X!r}"
+        )
+    of_files = hasattr(X, "paths") and not hasattr(X, "space")
+    if of_files or (isinstance(X, list | tuple) and X and isinstance(X[0], str | os.PathLike)):
+        # NumPy would decode all images of an ImageFolder before it fails.
+        raise InvalidInputError(
+            f"{name} must be vectors, which clusterkit.embed(images) makes. Received: {X!r:.100}"
         )
     # NumPy would take the numbers below the mask.
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):

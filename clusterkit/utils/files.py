@@ -15,6 +15,8 @@ from clusterkit.utils.locations import RemotePath, as_path
 
 # Defined here so that the command line need not load the store.
 DEFAULT_STORE = ".clusterkit"
+# How errors name the permission to overwrite.
+OVERWRITE = "--overwrite (overwrite=True in Python)"
 
 
 def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
@@ -57,7 +59,7 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
         # Such as /dev/stdout: a new file would take its place, for all programs.
         raise InvalidInputError(f"{path} is a device or pipe, not a regular file: name another")
     if os.path.lexists(path) and not overwrite:
-        raise OutputExistsError(f"{path} exists; name another file, or allow it with --overwrite")
+        raise OutputExistsError(f"{path} exists; name another file, or allow it with {OVERWRITE}")
     if not os.access(path.parent, os.W_OK):
         raise InvalidInputError(f"no permission to write in {path.parent.absolute()}")
     return path

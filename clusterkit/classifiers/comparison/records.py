@@ -26,7 +26,7 @@ from clusterkit.utils.documents import (
     list_of,
     table_of,
 )
-from clusterkit.utils.files import check_output, write_whole
+from clusterkit.utils.files import OVERWRITE, check_output, write_whole
 
 # Name of the file with the digests of the table and the figure of a comparison.
 OWN = "comparison"
@@ -95,7 +95,7 @@ class NetworkRecord:
             if file.exists() and not was_begun and not overwrite:
                 raise OutputExistsError(
                     f"{file} is of other images or other parameters: name another folder, or "
-                    "allow it to be replaced with --overwrite"
+                    f"allow it to be replaced with {OVERWRITE}"
                 )
         return None
 
