@@ -16,6 +16,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.extractors import Pixels
 from clusterkit.images.folder import ImageFolder
 from clusterkit.images.pixels import as_images
+from clusterkit.store.embeddings import Embeddings
 
 NUMBERS = [0, 1, 2, 1, 2, 0]
 NAMES = ["cat", "dog", "fox", "dog", "fox", "cat"]
@@ -232,6 +233,19 @@ def test_cross_validation_with_a_column_of_a_table() -> None:
         error_score="raise",
     )
     assert np.isfinite(scores).all()
+
+
+def test_labels_that_name_the_images_in_another_order_are_refused() -> None:
+    emb = Embeddings(np.eye(6), paths=[f"{row}.png" for row in range(6)])
+    y = pd.Series(NAMES, index=emb.paths)
+    model = Classifier("xception", epochs=1, random_state=0).fit(emb, y)
+    assert 0 <= model.score(emb, y) <= 1
+    # Other names say nothing of the order.
+    model.score(emb, y.set_axis(list("abcdef")))
+    for wrong in (y[::-1], y[[*emb.paths[1:], "0.png"]], pd.get_dummies(y)[::-1]):
+        for call in (model.fit, model.score):
+            with pytest.raises(InvalidInputError, match=r"y\.loc\[X\.paths\] has theirs"):
+                call(emb, wrong)
 
 
 def test_several_labels_are_scored_as_sets() -> None:

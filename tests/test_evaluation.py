@@ -235,6 +235,8 @@ def test_a_clustering_is_compared_with_labels_of_any_kind(write, tmp_path):
         (None, [0, 1], {}, "labels of files need the files.* Received: None"),
         ("labels.csv", [0, 1], {}, "clusters without paths"),
         (7, [0, 1], {}, "labels must be one per image. Received: 7"),
+        (pd.DataFrame({"path": ["a"]}), [0], {}, "labels must be one per image. Received: "),
+        (cluster(np.eye(2), n_clusters=2), [0, 1], {}, "labels before clusters. Received: <C"),
         (["a", "b"], 7, {}, "clusters must be one per image. Received: 7"),
         (["a", "b"], [0, 1], {"label_column": "x"}, r"of a table of labels.*\['a', 'b'\]"),
     ],

@@ -108,6 +108,12 @@ def predict_one(file: Path) -> None:
     assert len(classifier.task_.decide(probabilities, classifier.thresholds_)) == 1
 
 
+@pytest.mark.filterwarnings("error::DeprecationWarning")
+def test_files_are_written_where_warnings_are_errors(tmp_path: Path) -> None:
+    save_network(build_network("classifier"), tmp_path / "a.keras", "classifier", CLASSIFIER)
+    predict_one(tmp_path / "a.keras")
+
+
 def test_sound_files_are_read(files: dict[str, Path]) -> None:
     classifier = Classifier.load(files["classifier"])
     assert classifier.classes_.tolist() == ["cat", "dog"]

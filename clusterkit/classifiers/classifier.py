@@ -27,6 +27,7 @@ from clusterkit.classifiers.training.networks import (
     network_names,
 )
 from clusterkit.datasets.labelled_images import LabelledImages
+from clusterkit.datasets.labels import is_named
 from clusterkit.datasets.places import TRAIN, VALIDATION
 from clusterkit.datasets.split import split
 from clusterkit.errors import ImageError, InvalidInputError, SpaceMismatchError, WeightsError
@@ -237,7 +238,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
             same network save time. Pixels of files are held in memory, one byte per value.
         y : sequence of length n, or array of shape (n, n_classes)
             The class of each image, or a list, tuple or set of classes of each, or columns of 0 and
-            1; see :func:`clusterkit.classifiers.tasks.as_labels`.
+            1; see :func:`clusterkit.classifiers.tasks.as_labels`.  A pandas index that holds the
+            paths of the images must be in their order.
         validation_data : tuple (X, y), optional
             Images for early stopping and for calibration. A last layer alone, whose validation is
             cross-validation, is trained on them as well.
@@ -623,6 +625,13 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
 def _check_pair(X: Any, y: Any) -> tuple[Any, list[Any]]:
     """Return images and labels in their internal forms, one label per image."""
+    paths = getattr(X, "paths", None)
+    # An index of other names than paths says nothing of the order.
+    if paths and is_named(y) and list(y.index) != paths and y.index.isin(paths).any():
+        raise InvalidInputError(
+            "y must have a label for each image, in order. Received: an index that names the "
+            "images in another order, or others; y.loc[X.paths] has theirs"
+        )
     X, y = as_images(X), as_labels(y)
     if len(X) != len(y):
         raise InvalidInputError(

@@ -218,7 +218,7 @@ class Clustering(TableResult):
         Parameters
         ----------
         path : path
-            The CSV file; rows are in order of path.
+            The CSV file; rows are in the order of the images, of a stream in order of path.
         overwrite : bool
             Whether to overwrite existing files.
 

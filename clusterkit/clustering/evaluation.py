@@ -197,8 +197,9 @@ def _is_ours(table: ClustersTable) -> bool:
 
 def _listed(values: Any, name: str) -> list[Any]:
     """Return one value per image as a list."""
-    if not isinstance(values, Iterable):
-        raise InvalidInputError(f"{name} must be one per image. Received: {values!r}")
+    if not isinstance(values, Iterable) or getattr(values, "ndim", 1) != 1:
+        order = ", labels before clusters" if hasattr(values, "embeddings") else ""
+        raise InvalidInputError(f"{name} must be one per image{order}. Received: {values!r:.100}")
     return list(values)
 
 

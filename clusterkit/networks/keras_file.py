@@ -7,6 +7,7 @@ Keras model for ``keras.models.load_model`` in safe mode.
 import json
 import lzma
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -195,7 +196,9 @@ def save_network(model: Any, path: Path, kind: str, document: dict[str, Any]) ->
     """
     import keras
 
-    with atomic_file(path) as part:
+    with atomic_file(path) as part, warnings.catch_warnings():
+        # Where warnings are errors, a training would be lost to how Keras copies its variables.
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
         # A compiled network would include the optimizer's state, three times the size.
         keras.Model(model.inputs, model.outputs, name=model.name).save(part)
         with zipfile.ZipFile(part, "a") as archive:
