@@ -248,6 +248,11 @@ def test_an_audit_says_that_pixels_follow_tone(pixels):
     assert problem.kind == "tone"
     assert problem.sentence.startswith("The space follows colour tone: images alike in it are near")
     assert "--without tone" in problem.advice
+    assert "another network, such as xception" in problem.advice
+    # A space of Xception is not told to use Xception.
+    of_xception = replace(pixels, space=pixels.space | {"extractor": "xception"})
+    advice = ck.audit(of_xception, random_state=0).problems[0].advice
+    assert advice.endswith("or take another network.")
     assert found.to_text().startswith(f"Audit of {pixels.space['extractor']}-")
     assert json.loads(json.dumps(found.to_dict()))["images"] == 40
     assert found.to_dict() == ck.audit(pixels, random_state=0).to_dict()

@@ -154,6 +154,11 @@ def test_bad_pixel_tables(text: str, message: str, tmp_path: Path) -> None:
         read_labelled(write(tmp_path / "bad.csv", text))
 
 
+def test_a_table_of_files_alone_names_the_list_that_is_predicted(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"two columns.*\.txt file, one path per line"):
+        read_labelled(write(tmp_path / "files.csv", "filename\na.png\nb.png\n"))
+
+
 def test_idx_files(tmp_path: Path) -> None:
     images = np.arange(40, dtype=np.uint8).reshape(10, 2, 2)
     labels = np.arange(10, dtype=np.uint8) % 2

@@ -157,8 +157,8 @@ def test_a_jpeg_with_odd_sides_is_decoded_at_half_its_size_without_a_resize() ->
     ("data", "reason"),
     [
         (b"x\n", "not an image, or of an unknown format"),
-        (encode(PICTURE, "BMP")[:10], "damaged: the file ends too early"),
-        (encode(PICTURE, "GIF")[:8], "damaged: the file ends too early"),
+        (encode(PICTURE, "BMP")[:10], "damaged: the file is truncated"),
+        (encode(PICTURE, "GIF")[:8], "damaged: the file is truncated"),
     ],
 )
 def test_very_short_files_have_a_plain_reason(data: bytes, reason: str) -> None:

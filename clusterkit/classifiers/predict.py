@@ -161,7 +161,8 @@ def open_images(
     Parameters
     ----------
     sources : sequence of path
-        Files, folders and ``.txt`` lists of paths, or one ``.csv`` file with a column per pixel.
+        Files, folders and ``.txt`` lists of paths, or one ``.csv`` file: a table with a column per
+        pixel, or of files and labels.
     exclude : sequence of str
         Patterns of files to exclude; see :class:`~clusterkit.images.folder.ImageFolder`.
 

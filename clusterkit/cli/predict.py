@@ -28,8 +28,9 @@ def predict(
 ) -> None:
     """Predict the class of IMAGE, with the probability of each class.
 
-    IMAGE is a file, a folder, a .txt list of paths, or one .csv file with one column per pixel.
-    Images that cannot be read are listed and skipped.
+    IMAGE is a file, a folder, a .txt list of paths, or one .csv file: a table with one column per
+    pixel, or one of files and labels, which are ignored.  Images that cannot be read are listed and
+    skipped.
 
     \b
     Example:

@@ -388,7 +388,8 @@ def _find_labels(table: Table, header: Sequence[str], free: Sequence[int]) -> li
     """Return the column of labels, or the indicator columns of classes."""
     if not free:
         raise InvalidInputError(
-            f"{table.file} must have two columns, file and label. Received: "
+            f"{table.file} must have two columns, file and label (to predict files without "
+            "labels, list them in a .txt file, one path per line). Received: "
             f"{','.join(table.header)}"
         )
     for names in _LABEL_NAMES:

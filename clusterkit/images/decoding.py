@@ -307,7 +307,7 @@ def _damaged(error: Exception) -> str:
     """Return a decoder's error as a reason in one line."""
     # Pillow raises these, or a SyntaxError from them, where a header is cut.
     if any(isinstance(one, (struct.error, EOFError)) for one in (error, error.__cause__)):
-        return "damaged: the file ends too early"
+        return "damaged: the file is truncated"
     return f"damaged: {' '.join(str(error).split()) or type(error).__name__}"
 
 

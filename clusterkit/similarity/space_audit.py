@@ -317,7 +317,7 @@ def audit(
         if len(measured.rows) < MIN_ROWS:
             text = "There are too few images to tell whether the space follows tone and the like."
             findings.append(Finding("not followed", False, text, float(len(measured.rows))))
-        findings += _report_followed(followed, measured)
+        findings += _report_followed(followed, measured, embeddings.space)
         findings += _report_told(followed)
         findings += _report_not_followed(followed)
         findings += _report_mark(measured)
@@ -401,9 +401,12 @@ def _measure(
     return measured
 
 
-def _report_followed(followed: list[Association], measured: ImageConfounders) -> list[Finding]:
+def _report_followed(
+    followed: list[Association], measured: ImageConfounders, space: dict[str, Any]
+) -> list[Finding]:
     """Return findings on the properties that the space follows."""
     found = []
+    such_as = "" if space.get("extractor") == "xception" else ", such as xception"
     for one in filter(does_follow, followed):
         is_problem = False
         name, chance = CONFOUNDERS[one.name], max(one.chance, 0.005)
@@ -425,8 +428,8 @@ def _report_followed(followed: list[Association], measured: ImageConfounders) ->
             text = f"The space follows {name}: images alike in it are near, whatever they show "
             text += f"{figures}."
             advice = (
-                f"Groups will also follow it: remove it with {without}, or take another network, "
-                "such as xception."
+                f"Groups will also follow it: remove it with {without}, or take another "
+                f"network{such_as}."
             )
             is_problem = True
         found.append(Finding(one.name, is_problem, text, one.correlation, advice))
