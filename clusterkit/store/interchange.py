@@ -413,6 +413,8 @@ def _kind_of(type_: Any) -> str:
     """Return the meaning of a column of a ``.parquet`` file."""
     import pyarrow.types as pt
 
+    if pt.is_dictionary(type_):
+        type_ = type_.value_type  # as pandas writes a column of categories
     if pt.is_list(type_) or pt.is_large_list(type_) or pt.is_fixed_size_list(type_):
         value = type_.value_type
         if pt.is_floating(value) or pt.is_integer(value):
