@@ -115,6 +115,14 @@ def test_columns_have_any_names(tmp_path: Path) -> None:
     assert Store(tmp_path / "d").space().read().paths == ["x", "y", "z"]
 
 
+def test_paths_may_be_categories_of_pandas(tmp_path: Path) -> None:
+    expected = import_vectors(**write_npy(tmp_path), store=tmp_path / "a").read()
+    files = pa.array([str(file) for file in expected.files])
+    table = pa.table({"v": expected.vectors.tolist(), "picture": files.dictionary_encode()})
+    pq.write_table(table, tmp_path / "v.parquet")
+    assert import_vectors(tmp_path / "v.parquet", tmp_path / "b").read().files == expected.files
+
+
 def test_paths_are_given_for_a_file_without_any(tmp_path: Path) -> None:
     paths = write_npy(tmp_path)["paths"]
     pq.write_table(pa.table({"v": VECTORS.tolist()}), tmp_path / "v.parquet")

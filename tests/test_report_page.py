@@ -614,6 +614,10 @@ def test_images_are_found_by_path_and_cluster(place: Place, open_page: Open) -> 
     tab.fill("#text", "")
     tab.select_option("#which", "cluster 1")
     wait_until(tab, "document.getElementById('shown').textContent.startsWith('20 of 60')")
+    tab.evaluate("Choice.open(Decisions.clusters().get(0)[0])")
+    assert tab.is_disabled("#details button >> text=Select")
+    tab.select_option("#which", "cluster 0")
+    assert tab.is_enabled("#details button >> text=Select")
     tab.select_option("#color", "label")
     assert tab.evaluate("Choice.color(0)") == tab.evaluate("Choice.colorOf(Data.labels.rows[0])")
 

@@ -9,11 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
 from clusterkit.routing import MANIFEST_NAME, MODES, sort_into_folders, undo
-from clusterkit.routing.manifest import locked
+from clusterkit.routing.manifest import locked, read_manifest
 from clusterkit.routing.signatures import sign_moves
 from tests.kills import Killed, killed_at
 
@@ -427,6 +428,21 @@ def test_bad_arguments(tmp_path, files, names, mode, message):
     with pytest.raises(InvalidInputError, match=message):
         sort_into_folders(files, names, tmp_path / "sorted", mode=mode)
     assert not (tmp_path / "sorted").exists()
+
+
+@pytest.mark.parametrize("origin", [{"k": [1]}, {"is_final": True}, "k = 3", [{"k": 3}, "k"]])
+def test_an_origin_that_undo_could_not_read_stops_before_anything_is_done(photos, tmp_path, origin):
+    with pytest.raises(InvalidInputError, match="origin must map names to texts, numbers or None"):
+        sort(photos, tmp_path / "sorted", mode="move", origin=origin)
+    assert not (tmp_path / "sorted").exists()
+
+
+def test_an_origin_may_hold_numbers_of_numpy(photos, tmp_path):
+    origin = {"k": np.int64(3), "share": np.float32(0.5), "seed": None}
+    sort(photos, tmp_path / "sorted", origin=origin)
+    sort(photos, tmp_path / "sorted", origin=origin)
+    assert read_manifest(tmp_path / "sorted").origins == [{"k": 3, "share": 0.5, "seed": None}]
+    assert undo(tmp_path / "sorted").n_undone == 12
 
 
 def test_missing_files_stop_before_anything_is_done(photos, tmp_path):

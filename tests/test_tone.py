@@ -74,6 +74,8 @@ def test_an_even_picture_moves_without_noise() -> None:
 def test_tones_are_alike_by_colours_not_by_places() -> None:
     shuffled = rng.permutation(NOISE.reshape(-1, 3)).reshape(NOISE.shape)
     assert compare_tones(NOISE, shuffled) == pytest.approx(1)
+    # Not above 1 by rounding.
+    assert compare_tones(*[np.full((8, 8, 3), 5, np.uint8)] * 2) == 1
     red, green = np.zeros((2, 8, 8, 3), np.uint8)
     red[..., 0] = green[..., 1] = 255
     assert compare_tones(red, green) == 0

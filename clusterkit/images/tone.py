@@ -160,7 +160,8 @@ def compare_tones(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
         Ballard, 1991, "Color indexing"), in CIELAB.  A pixel counts for the bins around it in
         proportion, so that slightly different colours are similar.
     """
-    return float(np.minimum(color_histogram(a), color_histogram(b)).sum())
+    # Sums of shares differ from 1 by rounding.
+    return min(1.0, float(np.minimum(color_histogram(a), color_histogram(b)).sum()))
 
 
 def color_histogram(picture: NDArray[np.uint8]) -> NDArray[np.float64]:

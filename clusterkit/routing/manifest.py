@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -12,6 +12,7 @@ from typing import Any
 from clusterkit.errors import InvalidInputError, NotFoundError
 from clusterkit.images.folder import MANIFEST_NAME as MANIFEST_NAME
 from clusterkit.routing.transfer import MODES, Transfer
+from clusterkit.utils.arguments import as_list, as_plain
 from clusterkit.utils.documents import NOTHING, NUMBER, TEXT, list_of, table_of
 from clusterkit.utils.files import write_whole
 
@@ -96,6 +97,27 @@ def read_manifest(folder: Path) -> Manifest:
         raise InvalidInputError(f"{file} is damaged: {damage}") from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidInputError(f"{file} is damaged: {error!r}") from error
+
+
+def as_origins(origin: Any) -> list[dict[str, Any]]:
+    """Return descriptions of the origin of names, one or several, for a manifest.
+
+    Raises
+    ------
+    InvalidInputError
+        If they could not be read from it, so that the sorting could not be undone.
+    """
+    given = [origin] if isinstance(origin, Mapping) else as_list(origin)
+    origins = [
+        {str(name): as_plain(value) for name, value in one.items()}
+        for one in given
+        if isinstance(one, Mapping)
+    ]
+    if len(origins) < len(given) or not _ORIGINS.accepts(origins):
+        raise InvalidInputError(
+            f"origin must map names to texts, numbers or None. Received: {origin!r:.100}"
+        )
+    return origins
 
 
 class _DamageError(Exception):

@@ -22,7 +22,7 @@ from clusterkit.errors import (
     StoreError,
 )
 from clusterkit.images.folder import digest_file
-from clusterkit.routing.manifest import Manifest, locked, read_manifest
+from clusterkit.routing.manifest import Manifest, as_origins, locked, read_manifest
 from clusterkit.routing.plan import Plan, make_plan
 from clusterkit.routing.signatures import sign_moves
 from clusterkit.routing.transfer import (
@@ -176,6 +176,7 @@ def sort_into_folders(
     if mode not in MODES:
         raise InvalidInputError(f"mode must be one of {', '.join(MODES)}. Received: {mode!r}")
     # Rows of pandas are counted as they come, not by their index.
+    origins = as_origins(origin)
     # One text is one name: its letters would be folders.
     files, names = as_list(files), as_list(names)
     check_local(files)
@@ -214,7 +215,7 @@ def sort_into_folders(
             manifest = _known(into)
             plan = make_plan(files, names, into, mode, manifest)
             todo = _with_digests(plan.todo, progress=progress)
-            _write_ahead(plan._replace(todo=todo), into, manifest, origin, is_new=is_new)
+            _write_ahead(plan._replace(todo=todo), into, manifest, origins, is_new=is_new)
             _settle_parts(into, manifest.transfers + todo)
             _carry_out(todo, into, progress=progress)
     finally:
@@ -334,7 +335,7 @@ def _write_ahead(
     plan: Plan,
     into: Path,
     manifest: Manifest,
-    origin: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    origins: Sequence[dict[str, Any]],
     *,
     is_new: bool,
 ) -> None:
@@ -353,10 +354,9 @@ def _write_ahead(
     )
     made = [*(["."] if is_new else []), *missing]
     made = [folder for folder in made if folder not in manifest.folders]
-    given = [origin] if isinstance(origin, Mapping) else origin
-    origins = [dict(one) for one in given if one not in manifest.origins]
-    if new or made or origins:
-        Manifest(kept + new, manifest.folders + made, manifest.origins + origins).write(into)
+    told = [one for one in origins if one not in manifest.origins]
+    if new or made or told:
+        Manifest(kept + new, manifest.folders + made, manifest.origins + told).write(into)
     # An earlier run may have failed to create one.
     for folder in missing:
         make_folder(into / folder)

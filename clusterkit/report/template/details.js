@@ -148,11 +148,16 @@ const Details = (() => {
   }
 
   function updateSelector() {
-    if (selector) selector.textContent = Choice.selected.has(Choice.state.open) ? "Unselect" : "Select";
+    const row = Choice.state.open;
+    if (!selector || row === null) return;
+    selector.textContent = Choice.selected.has(row) ? "Unselect" : "Select";
+    // What the filters hide cannot be selected.
+    selector.disabled = !Choice.isShown[row];
   }
 
   function begin() {
     Choice.selection.add(updateSelector);
+    Choice.filtered.add(updateSelector);
     Choice.opened.add(show);
     Decisions.changed.add(() => { if (!panel.hidden) show(Choice.state.open, false); });
     panel.addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
