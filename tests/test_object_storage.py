@@ -28,6 +28,7 @@ from clusterkit.errors import (
     UnreachableError,
 )
 from clusterkit.images.folder import FileStatus, ImageFolder, read_bytes
+from clusterkit.preparation import check, split_folder
 from clusterkit.routing import sort_into_folders, undo
 from clusterkit.serve import create_app
 from clusterkit.serve.page import make_page
@@ -133,6 +134,8 @@ def test_what_opens_local_files_says_that_this_is_none(
     for call in (
         lambda: sort_into_folders([file], ["cat"], "s3://bucket/sorted"),
         lambda: undo("s3://bucket/sorted"),
+        lambda: split_folder(tmp_path, "s3://bucket/parts"),
+        lambda: check(tmp_path, quarantine_into="s3://bucket/aside"),
         lambda: import_vectors("s3://bucket/a.npz", tmp_path / "store"),
     ):
         with pytest.raises(InvalidInputError, match=r"s3://bucket/\S+ is on object storage"):

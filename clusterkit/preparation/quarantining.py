@@ -12,6 +12,7 @@ from clusterkit.routing.manifest import MANIFEST_NAME, read_manifest
 from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.routing.transfer import is_inside
 from clusterkit.store.store import Store
+from clusterkit.utils.locations import absolute_here
 
 # Certainly useless; other findings are for a person to judge.
 QUARANTINED = ("unreadable", "truncated", "duplicate", "near-copy")
@@ -46,7 +47,7 @@ def check_quarantine(
         raise InvalidInputError(
             f"a kind must be one of {', '.join(KINDS)}. Received: {unknown[0]!r}"
         )
-    into = Path(os.path.abspath(into))  # noqa: PTH100 (resolve() would follow links)
+    into = absolute_here(into)
     for folder in folders:
         if is_inside(into, folder) or is_inside(folder, into):
             raise InvalidInputError(
@@ -111,7 +112,7 @@ def quarantine(
     Sorting
         The moved files.  Links, and files that cannot be opened, stay where they are.
     """
-    into = Path(os.path.abspath(into))  # noqa: PTH100
+    into = absolute_here(into)
     kind_of: dict[int, str] = {}
     order = list(KINDS)
     for finding in sorted(findings, key=lambda finding: order.index(finding.kind)):

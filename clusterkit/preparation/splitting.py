@@ -36,6 +36,7 @@ from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.routing.transfer import MODES, Transfer, is_inside, make_folder
 from clusterkit.store.store import Store
 from clusterkit.utils.arguments import as_plain, is_number
+from clusterkit.utils.locations import absolute_here
 from clusterkit.utils.text import first_few, in_shell, join_lines, plural
 
 LIST = "list"
@@ -241,7 +242,7 @@ def split_folder(
         raise InvalidInputError(
             f"{', '.join(reading)} must be for a source that is a path. Received: {source!r}"
         )
-    into = Path(os.path.abspath(into))  # noqa: PTH100 (resolve() would follow links)
+    into = absolute_here(into)
     origin = source.source if isinstance(source, LabelledImages) else Path(source)
     made_by = {
         SPLIT_OF: None if origin is None else str(origin.absolute()),

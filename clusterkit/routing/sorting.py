@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +36,7 @@ from clusterkit.routing.transfer import (
 )
 from clusterkit.store.store import Store, as_store
 from clusterkit.utils.arguments import as_list
-from clusterkit.utils.locations import absolute, as_path, find_gone, is_address
+from clusterkit.utils.locations import absolute, absolute_here, as_path, find_gone, is_address
 from clusterkit.utils.noise import is_missing
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import in_shell, join_lines, plural
@@ -190,7 +189,7 @@ def sort_into_folders(
             f"{len(nameless):,} of the {plural(len(files), 'file')} have no name of a folder, such "
             f"as {nameless[0]}: leave them out, or give them one"
         )
-    into = Path(os.path.abspath(as_path(into)))  # noqa: PTH100 (resolve() would follow links)
+    into = absolute_here(into)
     if not strict and (gone := check_present(files, into)):
         warnings.warn(f"left out: {_describe_gone(gone, len(files))}", Notice, stacklevel=2)
         left_out = set(gone)

@@ -30,7 +30,7 @@ from clusterkit.routing.transfer import (
 from clusterkit.store.store import Store
 from clusterkit.utils.arguments import as_list
 from clusterkit.utils.files import flush
-from clusterkit.utils.locations import as_path
+from clusterkit.utils.locations import absolute_here
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import join_lines, plural
 
@@ -140,7 +140,7 @@ def undo(
     >>> undo("sorted", dry_run=True).n_undone  # doctest: +SKIP
     300
     """
-    folder = Path(os.path.abspath(as_path(folder)))  # noqa: PTH100 (resolve() would follow links)
+    folder = absolute_here(folder)
     roots = as_list(roots)
     if not folder.is_dir():
         raise NotFoundError(f"no such folder: {folder}")

@@ -130,6 +130,17 @@ def absolute(path: str | os.PathLike[str]) -> str:
     return str(found) if is_address(found) else os.path.abspath(found)  # noqa: PTH100
 
 
+def absolute_here(path: str | os.PathLike[str]) -> Path:
+    """Return an absolute path on this machine; links stay as they are, unlike with resolve().
+
+    Raises
+    ------
+    InvalidInputError
+        For an address, which would become a folder named ``s3:``.
+    """
+    return Path(os.path.abspath(as_path(path)))  # noqa: PTH100
+
+
 def real_path(path: str | os.PathLike[str]) -> str:
     """Return the absolute path of a file as text, with links followed; or its address."""
     return os.path.realpath(absolute(path)) if not is_address(path) else absolute(path)

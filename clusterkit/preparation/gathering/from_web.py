@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 import warnings
 from collections import Counter, defaultdict, deque
@@ -38,6 +37,7 @@ from clusterkit.routing.transfer import is_inside
 from clusterkit.utils.arguments import check_at_least, is_number
 from clusterkit.utils.asynchronous import run_apart
 from clusterkit.utils.imports import require
+from clusterkit.utils.locations import absolute_here
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import plural
 
@@ -193,7 +193,7 @@ def gather(
         ),
         contact=contact,
     )
-    source, into = Path(source), Path(os.path.abspath(into))  # noqa: PTH100
+    source, into = Path(source), absolute_here(into)
     found: Recipe | list[Wanted]
     if source.suffix.lower() == _RECIPE_SUFFIX:
         found = read_recipe(source)
