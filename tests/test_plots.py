@@ -339,6 +339,25 @@ def test_no_two_lines_of_text_overlap(displays: dict[str, Display], kind: str) -
     check_text_of(displays[kind].figure_)
 
 
+@pytest.mark.parametrize("is_part", [True, False])
+def test_a_legend_below_fits_into_its_part_of_a_figure(
+    displays: dict[str, Display], is_part: bool
+) -> None:
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    if is_part:
+        part = figure.subfigures(1, 2)[1]
+        ax, place = part.subplots(), part.bbox
+    else:
+        ax, place = figure.subplots(1, 2)[1], figure.bbox
+    displays["space comparison"].plot(ax=ax)
+    figure.draw_without_rendering()
+    legend = ax.get_legend().get_window_extent()
+    assert place.x0 <= legend.x0
+    assert legend.x1 <= place.x1
+    assert ax.get_legend()._ncols == 1
+    assert displays["space comparison"].plot().ax_.get_legend()._ncols == 2
+
+
 @pytest.mark.parametrize("layout", ["none", "constrained"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_two_lines_overlap_on_axes_of_the_usual_size(

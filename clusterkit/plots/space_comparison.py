@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from clusterkit.space_comparison.compare import SpaceComparison
 
 _ROW, _NAME, _WIDTH = 26.0, 170.0, 520.0
+# Width of two columns of the legend.
+_LEGEND = 480.0
 _MARKERS = "osD^vP"
 # What each measure means, for the legend.
 _MEANINGS = {
@@ -119,12 +121,15 @@ class SpaceComparisonDisplay(Display):
         ax.set_title(self.title)
         ax.set_xlabel("score and its parts: 0 as by chance, 1 best")
         bars = [handle for handle in ax.containers if handle.get_label()]
+        place = ax.get_subplotspec()
+        n_beside = 1 if place is None else place.get_gridspec().ncols
+        width = ax.figure.bbox.width * 72 / ax.figure.dpi / n_beside
         # Below the label of the axis, at any height of the figure.
         ax.legend(
             handles=[*bars, *ax.get_lines()],
             loc="upper center",
             bbox_to_anchor=(0.4, 0),
             borderaxespad=4.5,
-            ncols=2,
+            ncols=2 if width > _LEGEND else 1,
         )
         self.ax_ = ax
