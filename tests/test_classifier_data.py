@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clusterkit.classifiers import Classifier
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
 from clusterkit.datasets.split import class_weights, split
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
@@ -278,6 +279,8 @@ def test_an_image_in_two_classes_is_told() -> None:
     with pytest.warns(Notice, match=r"1 image is in .* class, such as 0 \(a\), .* 0 \(b"):
         rows = split(data, random_state=0)
     assert {0, 7} <= set(rows["train"])
+    # Only of sources with names; label-errors, for example, fits one classifier for each fold.
+    Classifier("nn", epochs=1, random_state=0).fit(data.images, data.labels)
 
 
 def test_few_images_are_enough_without_a_test_set() -> None:

@@ -29,7 +29,7 @@ from clusterkit.classifiers.training.networks import (
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.datasets.labels import is_named
 from clusterkit.datasets.places import TRAIN, VALIDATION
-from clusterkit.datasets.split import split
+from clusterkit.datasets.split import divide
 from clusterkit.errors import ImageError, InvalidInputError, SpaceMismatchError, WeightsError
 from clusterkit.extractors.applications import NETWORKS, KerasApplication, default_weights
 from clusterkit.extractors.base import Extractor
@@ -614,13 +614,14 @@ class Classifier(ClassifierMixin, BaseEstimator):
     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Draw training and validation rows."""
         data = LabelledImages(inputs, list(map(str, range(len(y)))), y, is_multilabel(y))
-        rows = split(
+        # Not split(), which would tell again, of each fold, of images in two classes.
+        parts = divide(
             data,
             test_split=0,
             validation_split=self.validation_split,
             random_state=seed,
-        )
-        return rows[TRAIN], rows[VALIDATION]
+        ).parts
+        return np.flatnonzero(parts == TRAIN), np.flatnonzero(parts == VALIDATION)
 
 
 def _check_pair(X: Any, y: Any) -> tuple[Any, list[Any]]:

@@ -85,13 +85,14 @@ def split(
     Notice
         If copies are in different classes, or no pair of ``apart`` is among the images.
     """
-    parts = divide(
+    parts, groups = divide(
         data,
         test_split=test_split,
         validation_split=validation_split,
         random_state=random_state,
         apart=apart,
-    ).parts
+    )
+    _warn_of_contradictions(data, groups)
     return {part: np.flatnonzero(parts == part) for part in (TRAIN, VALIDATION, TEST)}
 
 
@@ -131,7 +132,7 @@ def divide(
     Warns
     -----
     ClusterkitWarning, Notice
-        As for :func:`split`.
+        As for :func:`split`, but not of copies in different classes, which the groups tell.
     """
     given = test_split, validation_split
     if not all(map(is_number, given)) or min(given) < 0 or sum(given) >= 1:
@@ -271,7 +272,6 @@ def _divide(
         minimum, what = n_different, f"for {plural(n_different, 'part')}"
     _check_classes(data, group_of_row.tolist(), part_of_row, minimum=minimum, what=what)
     _warn_of_shared(group_of_row, part_of_row)
-    _warn_of_contradictions(data, group_of_row)
     groups = _gather(np.flatnonzero(part_of_row == TRAIN).tolist(), group_of_row)
     if data.is_multilabel:
         of_one_class = groups
@@ -377,12 +377,12 @@ def _warn_of_shared(group_of_row: NDArray[np.int32], part_of_row: NDArray[np.obj
         )
 
 
-def _warn_of_contradictions(data: LabelledImages, group_of_row: NDArray[np.int32]) -> None:
+def _warn_of_contradictions(data: LabelledImages, group_of_row: NDArray[np.intp]) -> None:
     """Warn if copies of one image are in different classes."""
     if data.is_multilabel:
         return
     labels = data.labels or []
-    groups = _gather(range(len(data)), group_of_row)
+    groups = _gather(np.flatnonzero(group_of_row >= 0).tolist(), group_of_row)
     found = [group for group in groups if len({labels[row] for row in group}) > 1]
     if found:
         verb, noun = ("is", "its label") if len(found) == 1 else ("are", "their labels")
@@ -393,7 +393,7 @@ def _warn_of_contradictions(data: LabelledImages, group_of_row: NDArray[np.int32
             f"{data.names[first]} ({labels[first]}), which is also {data.names[other]} "
             f"({labels[other]}): {noun} must be wrong in one of them",
             Notice,
-            stacklevel=5,
+            stacklevel=3,
         )
 
 
@@ -448,7 +448,7 @@ def _check_classes(
             )
 
 
-def _gather(rows: Iterable[int], group_of_row: NDArray[np.int32]) -> list[list[int]]:
+def _gather(rows: Iterable[int], group_of_row: NDArray[np.integer]) -> list[list[int]]:
     """Return groups of copies among some rows."""
     groups: dict[int, list[int]] = defaultdict(list)
     for row in rows:
