@@ -197,6 +197,13 @@ def test_the_table_and_its_origin(emb: Embeddings, tmp_path: Path) -> None:
         clustering.to_csv(tmp_path / "clusters.csv")
 
 
+def test_a_table_holds_each_image_once(emb: Embeddings, tmp_path: Path) -> None:
+    repeated = cluster(emb[[0, *range(30)]], n_clusters=3, random_state=1)
+    with pytest.raises(InvalidInputError, match=f"must hold each path once. Twice: {emb.paths[0]}"):
+        repeated.to_csv(tmp_path / "clusters.csv")
+    assert not list(tmp_path.iterdir())
+
+
 def with_classes(emb: Embeddings) -> Embeddings:
     """Add the ImageNet classes of three animals."""
     names = ("fox squirrel", "lion", "zebra")

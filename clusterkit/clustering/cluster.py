@@ -232,7 +232,7 @@ class Clustering(TableResult):
         OutputExistsError
             If it exists.
         InvalidInputError
-            If its name ends in ``.json``.
+            If its name ends in ``.json``, or an image is among the embeddings twice.
         """
         return write_clusters(self, path, overwrite=overwrite)
 

@@ -65,7 +65,7 @@ def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = Fal
     OutputExistsError
         If one of the files exists and ``overwrite`` is false.
     InvalidInputError
-        If the name ends in ``.json``.
+        If the name ends in ``.json``, or an image is among the embeddings twice.
     """
     output, description = check_clusters_files(output, overwrite=overwrite)
     if output == description:
@@ -73,6 +73,7 @@ def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = Fal
             f"the table's name must not end in .json, which its description takes: {output}"
         )
     embeddings, names = clustering.embeddings, clustering.names
+    _check_unique(output, embeddings.paths)
     labels = clustering.labels.tolist()
     rows = [
         [
@@ -100,6 +101,12 @@ def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = Fal
     columns = ["path", "cluster", "distance", "exemplar", *(["name"] if names else [])]
     _write(output, columns, rows, origin)
     return output
+
+
+def _check_unique(clusters_csv: str | Path, paths: Sequence[str]) -> None:
+    """Check that a table of clusters holds each image once."""
+    if twice := [path for path, count in Counter(paths).items() if count > 1]:
+        raise InvalidInputError(f"{clusters_csv} must hold each path once. Twice: {twice[0]}")
 
 
 def rewrite_clusters(clusters_csv: str | Path, origin: "Origin") -> None:
@@ -359,8 +366,7 @@ def read_clusters(clusters_csv: str | Path) -> ClustersTable:
     table, paths = opened.table, opened.paths
     if remarks := table.remarks:
         warnings.warn(f"{clusters_csv} is read {', '.join(remarks)}", Notice, stacklevel=3)
-    if twice := [path for path, count in Counter(paths).items() if count > 1]:
-        raise InvalidInputError(f"{clusters_csv} must hold each path once. Twice: {twice[0]}")
+    _check_unique(clusters_csv, paths)
     clusters = _read_numbers(
         [unprotect(as_text(cell)).strip() for cell in table.column(opened.cluster_column)]
     )
