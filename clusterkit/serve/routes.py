@@ -529,8 +529,14 @@ def _json(document: dict[str, Any], status: int = 200, headers: Any = None) -> R
 
 
 async def _check_names(request: Request) -> None:
-    """Refuse parameters that the endpoint does not have: a misspelt one would have no effect."""
-    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
+    """Refuse parameters that the endpoint does not have: a misspelt one would have no effect.
+
+    The page and its pictures take any, as browsers and other sites may add some.
+    """
+    route = request.scope["route"]
+    if not route.include_in_schema:
+        return
+    known = [parameter.alias for parameter in route.dependant.query_params]
     if unknown := [name for name in request.query_params if name not in known]:
         names = ", ".join(known) or "none"
         raise RefusedError(
