@@ -12,20 +12,20 @@ Votes = dict[str, int | None]
 
 # The weights below are learned by tests/benchmarks/learn_verdict.py.
 # What ranks the numbers of clusters: a conditional logit (McFadden, 1974).
-RANKING = {"sqrt(eigengap)": 11.7, "silhouette": 33.1}
+RANKING = {"sqrt(eigengap)": 10.0, "silhouette": 22.8}
 # Whether the groups of a number are groups at all: a logistic regression.
-GROUPS = {"constant": -1.34, "log(k)": -2.53, "separation": 40.2, "valley": 12.1}
+GROUPS = {"constant": -0.823, "log(k)": -2.96, "separation": 43.6, "valley": 12.7}
 # Whether a number that stands out is within one of the right number, if there are groups.
-NEARNESS = {"constant": 0.633, "lead": 1.18}
+NEARNESS = {"constant": 0.441, "lead": 1.04}
 # Below this probability of groups, or below this confidence, there is no clear number.
-_MIN_GROUPED, _MIN_CONFIDENCE = 0.5, 0.125
+_MIN_GROUPED, _MIN_CONFIDENCE = 0.5, 0.15
 # Below this confidence the verdict says "About".
 _LOW_CONFIDENCE = 0.5
 # A number stands out if it is this many times as probable as some number between it and each more
 # probable one; and the maximum number of those that stand out.
 _PROMINENCE, MAX_LEVELS = 1.5, 4
 # A level other than the best has at least this confidence.
-_MIN_LEVEL = 0.05
+_MIN_LEVEL = 0.1
 # Larger numbers are tried if the last fifth of the range holds this share of the probability.
 _TAIL, _OPEN = 0.2, 0.2
 # The lead is the logarithm of at most this ratio, and of at least its inverse.

@@ -20,8 +20,9 @@ SIDES = ("chosen on", "kept aside")
 # Minimum number of rows of a class in a draw, and of its size relative to the largest class.
 MIN_IMAGES, RATIO = 5, 1 / 20
 MAX_CLASSES, MAX_ROWS = 30, 3000
-# Share of another row in a blurred one: 97 to 75 % of the ten nearest rows are of the same species.
-BLURRED = (0.2, 0.38)
+# Share of another row in a mixed one: in blurred draws of species, 97 to 75 % of the ten nearest
+# rows are of the same species.
+MIXED = (0.2, 0.38)
 
 Vectors = NDArray[np.float32]
 
@@ -112,10 +113,30 @@ def draw_all(sets: list[LabelledSet], side: str, n_draws: int, first: int = 0) -
 def blur(draw: Draw, seed: int) -> Draw:
     """Mix every row with another of the draw, so that classes become harder to distinguish."""
     rng = np.random.default_rng(seed)
-    share = np.float32(rng.uniform(*BLURRED))
+    share = np.float32(rng.uniform(*MIXED))
     others = draw.vectors[rng.permutation(len(draw.vectors))]
     vectors = (1 - share) * draw.vectors + share * others
     return draw._replace(name=f"blurred {draw.name}", vectors=vectors)
+
+
+def pair(draw: Draw, seed: int) -> Draw | None:
+    """Mix the rows of some classes with those of a partner each, so that these look alike.
+
+    Returns None for fewer than four classes, of which too few would remain.
+    """
+    n_classes = len(np.unique(draw.labels))
+    if n_classes < 4:
+        return None
+    rng = np.random.default_rng(seed)
+    n_pairs = int(rng.integers(1, n_classes // 2 + 1))
+    vectors = draw.vectors.copy()
+    for first, second in rng.permutation(n_classes)[: 2 * n_pairs].reshape(-1, 2):
+        share = np.float32(rng.uniform(*MIXED))
+        for own, other in ((first, second), (second, first)):
+            rows, others = np.flatnonzero(draw.labels == own), np.flatnonzero(draw.labels == other)
+            mixed = draw.vectors[rng.choice(others, len(rows))]
+            vectors[rows] = (1 - share) * draw.vectors[rows] + share * mixed
+    return draw._replace(name=f"paired {draw.name}", vectors=vectors)
 
 
 # --- generated sets ---

@@ -25,6 +25,7 @@ from tests.benchmarks.draws import (
     blur,
     draw_all,
     draw_generated,
+    pair,
     read_sets,
 )
 
@@ -49,10 +50,13 @@ class Judged(NamedTuple):
 
 
 def draws(folders: Sequence[Path], n_photos: int, n_generated: int) -> Iterator[Draw]:
-    """Draw from the classes on which rules may be chosen, also blurred, and generate sets."""
+    """Draw from the classes on which rules may be chosen, and generate sets.
+
+    Each draw of photos is also blurred, and with some classes that look alike, as kinds of one
+    animal or object do.
+    """
     for seed, drawn in enumerate(draw_all(read_sets(*folders), SIDES[0], n_photos)):
-        yield drawn
-        yield blur(drawn, seed)
+        yield from filter(None, (drawn, blur(drawn, seed), pair(drawn, seed)))
     for kind in (*BLOBS, *STRUCTURELESS):
         yield from (draw_generated(kind, seed) for seed in range(n_generated))
 
@@ -165,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--features", type=Path, nargs="*", default=[])
     parser.add_argument(
-        "--photos", type=int, default=60, help="number of draws from each set of photos"
+        "--photos", type=int, default=30, help="number of draws from each set of photos"
     )
     parser.add_argument(
         "--generated", type=int, default=20, help="number of generated sets of each kind"
