@@ -240,7 +240,8 @@ def elbow_curve(
     groups pass the test for groups, its confidence is at least 0.1, and it is one and a half times
     as probable as some number between it and each more probable one.  The best level, ``k``, is the
     one of the highest confidence.  It need not be the most probable single number, because those
-    beside it are probable as well; the verdict then names both.  The groups of the levels are those of k-means: nearly nested, not exactly.
+    beside it are probable as well; the verdict then names both.  The groups of the levels are those
+    of k-means: nearly nested, not exactly.
 
     The weights, eight numbers in all, are learned by ``tests/benchmarks/learn_verdict.py`` from
     random draws of the classes of photo sets, also with classes that are made harder to tell apart,
@@ -261,11 +262,11 @@ def elbow_curve(
     ==========================  =====  ==========  ============  ===================
 
     The held-out species are hard to tell apart: of the ten nearest neighbours of a photo, 85 % are
-    of its species, 95 % on the other side.  Single indices are within one for these four kinds of draws in
-    100, 93, 53 and 37 % (eigengap), 100, 100, 50 and 50 % (silhouette), 100, 80, 40 and 23 %
-    (stability), and 37, 13, 20 and 30 % (knee).  Of all verdicts, those on generated sets included,
-    with a confidence above 0.8, 0.97 in the mean, 99 % are within one; of those with 0.71 in the
-    mean 79 %, with 0.50 57 %, with 0.31 19 %, and with 0.18 33 %.
+    of its species, 95 % on the other side.  Single indices are within one for these four kinds of
+    draws in 100, 93, 53 and 37 % (eigengap), 100, 100, 50 and 50 % (silhouette), 100, 80, 40 and
+    23 % (stability), and 37, 13, 20 and 30 % (knee).  Of all verdicts, those on generated sets
+    included, with a confidence above 0.8, 0.97 in the mean, 99 % are within one; of those with 0.71
+    in the mean 79 %, with 0.50 57 %, with 0.31 19 %, and with 0.18 33 %.
 
     Generated sets, 30 of each kind, in 2 to 256 dimensions, 200 to 1,500 rows and 2 to 30 blobs;
     blobs of unequal size differ by up to 1 : 20, the few small ones are [1000, 10], [1000, 30],
