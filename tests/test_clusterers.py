@@ -103,6 +103,20 @@ def test_read_only_memory_map(name, directions, tmp_path):
 
 
 @pytest.mark.parametrize("name", CLUSTERERS)
+def test_rows_are_compared_by_their_square_roots_if_asked(name, unsure_predictions):
+    rows = np.vstack([unsure_predictions, unsure_predictions[:, ::-1]])
+    model = create(name, 2).set_params(normalize="sqrt")
+    labels = create(name, 2).fit_predict(np.sqrt(rows))
+    np.testing.assert_array_equal(model.fit_predict(rows), labels)
+    if hasattr(model, "predict"):
+        np.testing.assert_array_equal(model.predict(rows[:3]), model.labels_[:3])
+    with pytest.raises(InvalidInputError, match=r"not negative\. Received: -1"):
+        model.fit(-rows / rows.max())
+    with pytest.raises(InvalidInputError, match=r"True, False or 'sqrt'\. Received: 'root'"):
+        model.set_params(normalize="root").fit(rows)
+
+
+@pytest.mark.parametrize("name", CLUSTERERS)
 def test_nan_and_infinity_are_refused(name):
     for value in (np.nan, np.inf):
         X = np.eye(20)

@@ -15,6 +15,8 @@ from clusterkit.clusterers import KMeans
 from clusterkit.clusterers.distances import distances_to_centers
 from clusterkit.clustering.cluster import cluster
 from clusterkit.clustering.decisions import Decisions
+from clusterkit.clustering.inspection import inspect_clusters
+from clusterkit.clustering.reopening import reopen_clustering
 from clusterkit.clustering.saved import read_clusters
 from clusterkit.embedding.embed import embed
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
@@ -308,6 +310,37 @@ def test_a_root_that_is_not_utf8_is_written(emb: Embeddings, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("few_resamples")
+@pytest.mark.parametrize("name", ["kmeans", "agglomerative", "affinity-propagation"])
+def test_probabilities_are_compared_by_their_square_roots(
+    unsure_predictions: np.ndarray, name: str
+) -> None:
+    probabilities = Embeddings(np.vstack([unsure_predictions, unsure_predictions[:, ::-1]]))
+    found = cluster(probabilities, name, n_clusters=2, random_state=0)
+    assert found.parameters["normalize"] == "sqrt"
+    roots = cluster(Embeddings(np.sqrt(probabilities)), name, n_clusters=2, random_state=0)
+    assert roots.parameters["normalize"] is True
+    np.testing.assert_array_equal(found.labels, roots.labels)
+    np.testing.assert_allclose(found.distances, roots.distances, atol=1e-5)
+    # By their plain cosine, an image of which the network is unsure would be no image's neighbour.
+    assert (found.labels[:7] == found.labels[0]).all()
+    np.testing.assert_array_equal(inspect_clusters(found).nearest, inspect_clusters(roots).nearest)
+
+
+def test_a_clusterer_of_ones_own_scales_probabilities_as_it_is_told(
+    unsure_predictions: np.ndarray,
+) -> None:
+    found = cluster(Embeddings(unsure_predictions), KMeans(2, random_state=0))
+    assert found.parameters["normalize"] is True
+
+
+def test_a_table_remembers_the_square_roots(unsure_predictions: np.ndarray, tmp_path: Path) -> None:
+    probabilities = Embeddings(unsure_predictions)
+    found = cluster(probabilities, n_clusters=2, random_state=0)
+    again = reopen_clustering(found.to_csv(tmp_path / "clusters.csv"), probabilities)
+    assert again.parameters["normalize"] == "sqrt"
+    np.testing.assert_allclose(again.distances, found.distances, atol=1e-6)
+
+
 def test_a_stream_is_clustered_as_its_embeddings_are(emb: Embeddings, tmp_path: Path) -> None:
     names = [("fox squirrel", "lion", "zebra")[i // 10] for i in range(30)]
     space = Store(tmp_path / "store").open_space(emb.space | {"dimension": 8})

@@ -279,6 +279,14 @@ def test_what_is_no_matrix_is_named(X):
         elbow_curve(X)
 
 
+def test_auto_compares_probabilities_by_their_square_roots(unsure_predictions):
+    rows = np.vstack([np.roll(unsure_predictions, 7 * i, axis=1) for i in range(4)])
+    found, roots = find(rows, k=range(2, 9)), find(np.sqrt(rows), k=range(2, 9), normalize=True)
+    assert found.k == roots.k
+    np.testing.assert_allclose(found.inertia, roots.inertia, rtol=1e-5)
+    np.testing.assert_array_equal(find(rows, k=[4], normalize="sqrt").inertia, found.inertia[2:3])
+
+
 def test_auto_normalizes_only_rows_of_similar_length():
     features = np.abs(blobs(2)) + 1
     assert np.allclose(np.linalg.norm(prepare(features, "auto"), axis=1), 1)

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, validate_data
 
 from clusterkit.errors import ClusterkitWarning, InvalidInputError
-from clusterkit.similarity.nearest import unit_rows
+from clusterkit.similarity.scaling import Scaling, check_scaling, scale_rows
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
 from clusterkit.utils.arguments import check_at_least, check_vectors, is_number
 from clusterkit.utils.noise import NOISE
@@ -32,8 +32,9 @@ class ClusteringWarning(ClusterkitWarning):
 class UnitClusterer(ClusterMixin, BaseEstimator):
     """Base of clusterers that scale rows to length 1 if ``normalize=True``.
 
-    Otherwise rows are divided by a power of two near the largest number, so that the result does
-    not depend on their scale.
+    With ``normalize="sqrt"``, their square roots are scaled, see
+    :func:`~clusterkit.similarity.scaling.scale_rows`.  With ``normalize=False``, rows are divided
+    by a power of two near the largest number, so that the result does not depend on their scale.
 
     Attributes
     ----------
@@ -42,7 +43,7 @@ class UnitClusterer(ClusterMixin, BaseEstimator):
         raise an error.
     """
 
-    normalize: bool
+    normalize: Scaling
     fingerprint_: str | None
     # The unit of work.
     _unit: float
@@ -82,15 +83,15 @@ def find_unit(X: NDArray[Any]) -> float:
     return float(np.ldexp(1.0, np.frexp(float(largest))[1] - 1)) if largest else 1.0
 
 
-def to_float32(X: NDArray[Any], *, normalize: bool, unit: float = 1.0) -> NDArray[np.float32]:
+def to_float32(X: NDArray[Any], *, normalize: Scaling, unit: float = 1.0) -> NDArray[np.float32]:
     """Return a contiguous float32 matrix, with rows scaled to length 1 if ``normalize``.
 
     Parameters
     ----------
     X : ndarray of shape (n, d)
         Finite numbers.
-    normalize : bool
-        Whether to scale the rows; a zero row stays zero.
+    normalize : bool or "sqrt"
+        See :func:`~clusterkit.similarity.scaling.scale_rows`; a zero row stays zero.
     unit : float, default 1.0
         A power of two that divides rows which are not normalised.
 
@@ -108,8 +109,8 @@ def to_float32(X: NDArray[Any], *, normalize: bool, unit: float = 1.0) -> NDArra
         raise InvalidInputError(
             f"numbers must fit in float32, up to 3.4e38. Received: up to {np.abs(X).max():.3g}"
         )
-    if normalize:
-        return unit_rows(X)
+    if check_scaling(normalize):
+        return scale_rows(X, normalize)
     if find_unit(X) / _MAX_RATIO > unit:
         raise InvalidInputError(
             "numbers are too large beside those that were fitted, of about "

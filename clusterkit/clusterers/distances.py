@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.clusterers.row_stream import BATCH_ROWS, ArrayStream, RowStream
-from clusterkit.similarity.nearest import unit_rows
+from clusterkit.similarity.scaling import Scaling, scale_rows
 from clusterkit.utils.parallel import Map
 
 # Number of distances between rows that are held at a time, in each thread.
@@ -30,7 +30,7 @@ class Silhouettes(NamedTuple):
 
 
 def cluster_means(
-    X: ArrayLike | RowStream, labels: NDArray[np.int64], *, normalize: bool = False
+    X: ArrayLike | RowStream, labels: NDArray[np.int64], *, normalize: Scaling = False
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the mean of the rows of each cluster.
 
@@ -53,7 +53,7 @@ def cluster_means(
 
 
 def distances_to_centers(
-    X: ArrayLike | RowStream, labels: NDArray[np.int64], *, normalize: bool = False
+    X: ArrayLike | RowStream, labels: NDArray[np.int64], *, normalize: Scaling = False
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the distance of each row to the mean of its cluster.
 
@@ -63,8 +63,8 @@ def distances_to_centers(
         The rows; a stream is read twice, in batches.
     labels : ndarray of shape (n,), int
         Cluster of each row; -1 is noise.
-    normalize : bool
-        Whether to scale the rows to length 1.
+    normalize : bool or "sqrt"
+        See :func:`~clusterkit.similarity.scaling.scale_rows`.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def distances_to_centers(
 
 
 def margins_to_others(
-    X: ArrayLike | RowStream, labels: NDArray[np.int64], *, normalize: bool = False
+    X: ArrayLike | RowStream, labels: NDArray[np.int64], *, normalize: Scaling = False
 ) -> NDArray[np.float64]:
     """Return how much nearer each row is to the mean of its cluster than to the nearest other one.
 
@@ -124,7 +124,7 @@ def nearest_means(
     labels: NDArray[np.int64],
     rows: NDArray[np.bool_],
     *,
-    normalize: bool = False,
+    normalize: Scaling = False,
 ) -> NDArray[np.int64]:
     """Return the cluster whose mean is nearest to each of some rows.
 
@@ -216,7 +216,7 @@ def _silhouettes(
 
 
 def _means(
-    stream: RowStream, numbers: NDArray[np.intp], n_clusters: int, normalize: bool
+    stream: RowStream, numbers: NDArray[np.intp], n_clusters: int, normalize: Scaling
 ) -> NDArray[np.float64]:
     """Return the mean of the rows of each cluster."""
     from scipy.sparse import csr_array
@@ -233,10 +233,10 @@ def _means(
     return np.empty((n_clusters, 0)) if total is None else total
 
 
-def _batches(stream: RowStream, normalize: bool) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+def _batches(stream: RowStream, normalize: Scaling) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Yield float64 batches of a stream with their slices."""
     start = 0
     for batch in stream.iter_batches(BATCH_ROWS):
-        rows = unit_rows(batch) if normalize else np.asarray(batch)
+        rows = scale_rows(batch, normalize)
         yield slice(start, start + len(rows)), rows.astype(np.float64)
         start += len(rows)

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from clusterkit.clusterers.base import check_n_clusters
 from clusterkit.clusterers.principal_axes import mean_and_axes
 from clusterkit.clusterers.scikit_learn import LabellingClusterer
+from clusterkit.similarity.scaling import Scaling
 
 
 class GaussianMixture(LabellingClusterer):
@@ -23,8 +24,8 @@ class GaussianMixture(LabellingClusterer):
     ----------
     n_clusters : int, default 8
         Number of Gaussians, at most the number of rows.
-    normalize : bool, default True
-        Whether to scale the rows to length 1.
+    normalize : bool or "sqrt", default True
+        Whether to scale the rows to length 1; "sqrt" for their square roots, for probabilities.
     covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
         Type of covariance, as in ``sklearn.mixture.GaussianMixture``.
     n_coordinates : int or None, default 20
@@ -57,7 +58,7 @@ class GaussianMixture(LabellingClusterer):
         self,
         n_clusters: int = 8,
         *,
-        normalize: bool = True,
+        normalize: Scaling = True,
         covariance_type: str = "full",
         n_coordinates: int | None = 20,
         n_init: int = 3,

@@ -31,6 +31,7 @@ from clusterkit.clusterers.principal_axes import mean_and_axes
 from clusterkit.clusterers.row_stream import BATCH_ROWS, RowStream
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal, unit_rows
+from clusterkit.similarity.scaling import Scaling
 from clusterkit.store.embeddings import fingerprint_of
 from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.parallel import Map, workers
@@ -84,8 +85,8 @@ class RefinedKMeans(UnitClusterer):
     ----------
     n_clusters : int, default 8
         Number of clusters, at most the number of rows.
-    normalize : bool, default True
-        Whether to scale the rows to length 1.
+    normalize : bool or "sqrt", default True
+        Whether to scale the rows to length 1; "sqrt" for their square roots, for probabilities.
     max_rows : int, default 10000
         With more rows, a random sample of this size is clustered; every other row is assigned by
         majority vote of its 10 nearest neighbours in the sample.  For a stream, ``reason_`` states
@@ -152,7 +153,7 @@ class RefinedKMeans(UnitClusterer):
         self,
         n_clusters: int = 8,
         *,
-        normalize: bool = True,
+        normalize: Scaling = True,
         max_rows: int = 10_000,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:

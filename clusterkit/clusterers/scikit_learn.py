@@ -23,6 +23,7 @@ from clusterkit.clusterers.neighbor_graph import number_parts
 from clusterkit.clusterers.principal_axes import mean_and_axes
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal
+from clusterkit.similarity.scaling import Scaling
 from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.parallel import workers
 
@@ -108,8 +109,8 @@ class AgglomerativeClustering(LabellingClusterer):
     ----------
     n_clusters : int, default 8
         Number of clusters, at most the number of rows.
-    normalize : bool, default True
-        Whether to scale the rows to length 1.
+    normalize : bool or "sqrt", default True
+        Whether to scale the rows to length 1; "sqrt" for their square roots, for probabilities.
     linkage : {"ward", "average", "complete", "single"}, default "ward"
         Linkage criterion.
 
@@ -128,7 +129,7 @@ class AgglomerativeClustering(LabellingClusterer):
     """
 
     def __init__(
-        self, n_clusters: int = 8, *, normalize: bool = True, linkage: str = "ward"
+        self, n_clusters: int = 8, *, normalize: Scaling = True, linkage: str = "ward"
     ) -> None:
         self.n_clusters = n_clusters
         self.normalize = normalize
@@ -151,8 +152,8 @@ class SpectralClustering(LabellingClusterer):
     ----------
     n_clusters : int, default 8
         Number of clusters, at most the number of rows.
-    normalize : bool, default True
-        Whether to scale the rows to length 1.
+    normalize : bool or "sqrt", default True
+        Whether to scale the rows to length 1; "sqrt" for their square roots, for probabilities.
     n_neighbors : int, default 10
         Number of neighbours in the graph; at most all other rows.
     random_state : int, RandomState or None
@@ -176,7 +177,7 @@ class SpectralClustering(LabellingClusterer):
         self,
         n_clusters: int = 8,
         *,
-        normalize: bool = True,
+        normalize: Scaling = True,
         n_neighbors: int = 10,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -236,8 +237,8 @@ class HDBSCAN(LabellingClusterer):
     ----------
     min_cluster_size : int, default 10
         Minimum number of rows of a cluster; at most all rows.
-    normalize : bool, default True
-        Whether to scale the rows to length 1.
+    normalize : bool or "sqrt", default True
+        Whether to scale the rows to length 1; "sqrt" for their square roots, for probabilities.
     min_samples : int, default 5
         Number of neighbours for the density estimate; larger values give more noise.
     n_coordinates : int or None, default 20
@@ -264,7 +265,7 @@ class HDBSCAN(LabellingClusterer):
         self,
         min_cluster_size: int = 10,
         *,
-        normalize: bool = True,
+        normalize: Scaling = True,
         min_samples: int = 5,
         n_coordinates: int | None = 20,
         random_state: int | np.random.RandomState | None = None,

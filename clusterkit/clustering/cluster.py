@@ -43,6 +43,7 @@ from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.images.thumbnails import thumbnails
 from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.similarity.image_confounders import remove_confounders
+from clusterkit.similarity.scaling import as_scaling, find_scaling
 from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.store import Store, as_embeddings
 from clusterkit.store.stream import VectorStream
@@ -69,8 +70,8 @@ class Clustering(TableResult):
     labels : ndarray of shape (n,), int
         Cluster of each image, from 0; -1 is noise.
     distances : ndarray of shape (n,), float
-        Euclidean distance of each image to the centre of its cluster, between vectors of length 1
-        unless the clusterer has ``normalize=False``; NaN for noise.
+        Euclidean distance of each image to the centre of its cluster, between vectors scaled as by
+        the clusterer's ``normalize``; NaN for noise.
     exemplars : ndarray of shape (n,), bool
         Mask of the image nearest to the centre of each cluster.
     algorithm : str
@@ -311,7 +312,9 @@ def cluster(
         ``"kmeans"``, ``"minibatch-kmeans"`` or ``"refined-kmeans"``.  Paths of plain vectors are
         their row numbers.
     clusterer : str or estimator
-        A name in :data:`clusterkit.clusterers.CLUSTERERS`, or any scikit-learn clusterer.
+        A name in :data:`clusterkit.clusterers.CLUSTERERS`, or any scikit-learn clusterer.  By name,
+        class probabilities are compared by their square roots (``normalize="sqrt"``), see
+        :func:`~clusterkit.similarity.scaling.scale_rows`, other vectors by their direction.
     n_clusters : int or "auto", optional
         Number of clusters, for clusterers with this parameter; by default that of the clusterer.
         ``"auto"`` uses :func:`clusterkit.elbow.elbow_curve`.
@@ -401,9 +404,12 @@ def cluster(
     if without:
         cleaned = remove_confounders(embeddings, without, progress=progress)
         embeddings = cleaned.embeddings
+    if isinstance(clusterer, str):
+        _set_known(plain, normalize=find_scaling(given))
+        _set_known(estimator, normalize=find_scaling(embeddings))
     vectors: Any = embeddings if isinstance(embeddings, VectorStream) else np.asarray(embeddings)
     # Use the same scaling as the clusterer.
-    normalize = bool(getattr(estimator, "normalize", False))
+    normalize = as_scaling(getattr(estimator, "normalize", False))
     places = {} if earlier is None else find_placed(earlier, embeddings)
     held = np.full(len(embeddings), FREE)
     if earlier is not None and decisions:
@@ -659,10 +665,13 @@ def _create(clusterer: Any, random_state: int | None) -> Any:
                 f"of clusters alone is n_clusters. Received: {clusterer!r}"
             )
         return clone(clusterer)
-    estimator = CLUSTERERS[clusterer]()
-    if "random_state" in estimator.get_params(deep=False):
-        estimator.set_params(random_state=random_state)
-    return estimator
+    return _set_known(CLUSTERERS[clusterer](), random_state=random_state)
+
+
+def _set_known(estimator: Any, **parameters: Any) -> Any:
+    """Set those of the parameters that the estimator has, and return it."""
+    known = parameters.keys() & estimator.get_params(deep=False).keys()
+    return estimator.set_params(**{name: parameters[name] for name in known})
 
 
 def _json_parameters(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from clusterkit.clusterers.distances import nearest_means
 from clusterkit.clusterers.row_stream import RowStream
 from clusterkit.errors import InvalidInputError
+from clusterkit.similarity.scaling import Scaling
 from clusterkit.utils.documents import (
     NOTHING,
     TEXT,
@@ -209,7 +210,7 @@ def hold(
     decisions: Decisions,
     places: Mapping[int, int],
     *,
-    normalize: bool = False,
+    normalize: Scaling = False,
 ) -> NDArray[np.int64]:
     """Return which cluster holds each row, by the decisions.
 
@@ -223,8 +224,8 @@ def hold(
         The decisions.
     places : mapping of int to int
         Rows that were put into a cluster by hand.
-    normalize : bool
-        Whether to scale the rows to length 1, as the clusterer does.
+    normalize : bool or "sqrt"
+        How the clusterer scales rows, see :func:`~clusterkit.similarity.scaling.scale_rows`.
 
     Returns
     -------

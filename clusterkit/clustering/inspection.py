@@ -12,8 +12,8 @@ from clusterkit.clusterers.distances import cluster_means, silhouettes
 from clusterkit.clustering.cluster import Clustering
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.errors import InvalidInputError
-from clusterkit.similarity.correlation import are_probabilities, correlation_rows
-from clusterkit.similarity.nearest import unit_rows
+from clusterkit.similarity.correlation import correlation_rows
+from clusterkit.similarity.scaling import are_probabilities, as_scaling, scale_rows
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.outliers import UNUSUAL, modified_z_scores
@@ -180,8 +180,8 @@ def inspect_clusters(clustering: Clustering) -> ClusterInspection:
 
     Notes
     -----
-    Distances are those of the clusterer: Euclidean, between vectors of length 1 unless it has
-    ``normalize=False``.  An image is odd if its mean distance to its 5 nearest neighbours in its
+    Distances are those of the clusterer: Euclidean, between vectors that are scaled as by its
+    ``normalize``.  An image is odd if its mean distance to its 5 nearest neighbours in its
     cluster has a modified z-score above 3.5 [2]_; of class probabilities, this distance is that of
     :func:`~clusterkit.similarity.correlation.correlation_rows`.
 
@@ -209,9 +209,8 @@ def inspect_clusters(clustering: Clustering) -> ClusterInspection:
             "clusters of a stream cannot be inspected: cluster the Embeddings that Space.read() "
             "loads"
         )
-    given = vectors = np.asarray(embeddings, np.float32)
-    if clustering.parameters.get("normalize"):
-        vectors = unit_rows(vectors)
+    given = np.asarray(embeddings, np.float32)
+    vectors = scale_rows(given, as_scaling(clustering.parameters.get("normalize")))
     clusters, numbers = np.unique(labels[labels != NOISE], return_inverse=True)
     grouped = np.flatnonzero(labels != NOISE)
     widths = np.full(len(labels), np.nan)

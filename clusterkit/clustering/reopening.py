@@ -15,6 +15,7 @@ from clusterkit.clustering.confounding import Confounding
 from clusterkit.clustering.earlier import EarlierClusters, check_earlier, read_earlier
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.similarity.image_confounders import remove_confounders
+from clusterkit.similarity.scaling import Scaling, as_scaling
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import as_embeddings
 from clusterkit.store.stream import VectorStream
@@ -78,7 +79,7 @@ def reopen_clustering(clusters_csv: str | Path, embeddings: Any) -> Clustering:
     embeddings = as_clustered(given, chosen)
     labels = np.array([label_of[path] for path in embeddings.paths], np.int64)
     parameters = given.made_by.get("parameters")
-    normalize = is_normalized(given)
+    normalize = scaling_of(given)
     distances, exemplars = distances_to_centers(np.asarray(embeddings), labels, normalize=normalize)
     return Clustering(
         embeddings,
@@ -93,10 +94,10 @@ def reopen_clustering(clusters_csv: str | Path, embeddings: Any) -> Clustering:
     )
 
 
-def is_normalized(earlier: EarlierClusters) -> bool:
-    """Return whether the vectors were scaled to length 1 for clustering, as they are by default."""
+def scaling_of(earlier: EarlierClusters) -> Scaling:
+    """Return how the vectors were scaled for clustering; by default to length 1."""
     parameters = earlier.made_by.get("parameters")
-    return bool(parameters.get("normalize")) if isinstance(parameters, dict) else True
+    return as_scaling(parameters.get("normalize")) if isinstance(parameters, dict) else True
 
 
 def as_clustered(earlier: EarlierClusters, embeddings: Opened) -> Opened:

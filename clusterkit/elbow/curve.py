@@ -24,7 +24,7 @@ from clusterkit.elbow.indices import (
 )
 from clusterkit.elbow.verdict import count_votes, judge, may_be_more
 from clusterkit.errors import InvalidInputError
-from clusterkit.similarity.nearest import unit_rows
+from clusterkit.similarity.scaling import are_probabilities, scale_rows
 from clusterkit.store.embeddings import RandomSample
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.arguments import check_at_least, check_vectors, generator_from
@@ -193,9 +193,10 @@ def elbow_curve(
     k_min, k_max : int, optional
         The smallest and the largest number to try.  The largest is 20 by default, and 40 and then
         80 if there may be more.  Ignored if ``k`` is given.
-    normalize : bool or "auto", default "auto"
-        Whether to scale the rows to length 1, as the clusterers do.  "auto" does so if the lengths
-        vary by less than a quarter, as those of network features do (by 0.08 to 0.17), and the rows
+    normalize : bool, "sqrt" or "auto", default "auto"
+        Whether to scale the rows to length 1, as the clusterers do; "sqrt" for their square roots,
+        which "auto" takes for probabilities.  Other rows "auto" scales to length 1 if their lengths
+        vary by less than a quarter, as those of network features do (by 0.08 to 0.17), and they
         are not all around the origin, where scaling would separate rows that belong together: their
         mean is at least a quarter as long as they are.
     n_resamples : int, default 9
@@ -323,7 +324,7 @@ def elbow_curve(
     # The result does not depend on the scale of the rows.
     unit = find_unit(X)
     scaled = to_float32(X, normalize=False, unit=unit)
-    rows = prepare(scaled, normalize)
+    rows = prepare(scaled, "sqrt" if normalize == "auto" and are_probabilities(X) else normalize)
     if all_alike(rows):
         return _add_sampled(_without_structure(numbers), sampled)
     settings = (n_resamples, max_samples, random_state, progress)
@@ -374,15 +375,17 @@ def _check_numbers(k: Iterable[int], n_samples: int) -> list[int]:
 
 
 def prepare(X: Matrix, normalize: Any) -> Matrix:
-    """Scale the rows to length 1 if requested, or with "auto" if only their directions differ."""
-    if normalize not in (True, False, "auto"):
-        raise InvalidInputError(f"normalize must be True, False or 'auto'. Received: {normalize!r}")
+    """Scale the rows as requested, or with "auto" to length 1 if only their directions differ."""
+    if normalize not in (True, False, "sqrt", "auto"):
+        raise InvalidInputError(
+            f"normalize must be True, False, 'sqrt' or 'auto'. Received: {normalize!r}"
+        )
     if normalize == "auto":
         lengths = np.linalg.norm(X, axis=1)
         common = np.linalg.norm(X.mean(axis=0, dtype=np.float64))
         are_similar = lengths.std() <= _MAX_VARIATION * lengths.mean()
         normalize = are_similar and common >= _MIN_COMMON * lengths.mean()
-    return unit_rows(X) if normalize else X
+    return scale_rows(X, normalize)
 
 
 def all_alike(X: Matrix) -> bool:

@@ -19,6 +19,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display, check_figure_path, save_figure
 from clusterkit.plots.pictures import N_CANDIDATES, Sheet, and_more, load_pictures
 from clusterkit.plots.style import QUIET, cluster_color, cluster_name
+from clusterkit.similarity.scaling import as_scaling
 from clusterkit.utils.arguments import check_at_least, check_seed, generator_from
 from clusterkit.utils.locations import as_path
 from clusterkit.utils.text import plural
@@ -366,7 +367,7 @@ def _rank(clustering: Clustering, show: str, random_state: int | None) -> NDArra
     if show == "random":
         return generator_from(random_state).random(len(distances))
     if show == "doubtful":
-        normalize = bool(clustering.parameters.get("normalize", False))
+        normalize = as_scaling(clustering.parameters.get("normalize"))
         return margins_to_others(clustering.embeddings, clustering.labels, normalize=normalize)
     return distances
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from clusterkit.clusterers.distances import distances_to_centers
 from clusterkit.clustering.cluster import Clustering
 from clusterkit.clustering.earlier import check_earlier, read_earlier
-from clusterkit.clustering.reopening import as_clustered, is_normalized
+from clusterkit.clustering.reopening import as_clustered, scaling_of
 from clusterkit.clustering.saved import read_clusters
 from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.similarity.scaling import Scaling, as_scaling, find_scaling
 from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.store import as_vectors
 from clusterkit.store.stream import VectorStream
@@ -58,8 +59,9 @@ class PageImages:
         Name of the table.
     algorithm : str or None
         The clusterer; None if there are no clusters yet.
-    normalize : bool
-        Whether distances are those of vectors of length 1.
+    normalize : bool or "sqrt"
+        How vectors are scaled for distances, see
+        :func:`~clusterkit.similarity.scaling.scale_rows`.
     """
 
     paths: list[str]
@@ -74,7 +76,7 @@ class PageImages:
     next_number: int
     table: str
     algorithm: str | None
-    normalize: bool
+    normalize: Scaling
 
     @property
     def files(self) -> list[Path]:
@@ -204,7 +206,7 @@ def _from_clustering(clustering: Clustering, embeddings: Any) -> PageImages:
         next_number=read_earlier(clustering).next_number,
         table=_TABLE,
         algorithm=clustering.algorithm,
-        normalize=bool(clustering.parameters.get("normalize")),
+        normalize=as_scaling(clustering.parameters.get("normalize")),
     )
 
 
@@ -234,7 +236,7 @@ def _from_table(clusters_csv: str | Path, embeddings: Embeddings | VectorStream)
         next_number=earlier.next_number,
         table=Path(clusters_csv).name,
         algorithm=algorithm if isinstance(algorithm, str) else "unknown",
-        normalize=is_normalized(earlier),
+        normalize=scaling_of(earlier),
     )
 
 
@@ -242,7 +244,8 @@ def _without_clusters(embeddings: Embeddings | VectorStream) -> PageImages:
     """Collect images that have no clusters yet as one cluster."""
     _check_not_empty(embeddings)
     labels = np.zeros(len(embeddings), np.int64)
-    distances, exemplars = distances_to_centers(embeddings, labels, normalize=True)
+    normalize = find_scaling(embeddings)
+    distances, exemplars = distances_to_centers(embeddings, labels, normalize=normalize)
     return PageImages(
         paths=list(embeddings.paths),
         present=list(embeddings.paths),
@@ -256,7 +259,7 @@ def _without_clusters(embeddings: Embeddings | VectorStream) -> PageImages:
         next_number=1,
         table=_TABLE,
         algorithm=None,
-        normalize=True,
+        normalize=normalize,
     )
 
 

@@ -13,7 +13,7 @@ from clusterkit.clustering.earlier import read_earlier
 from clusterkit.clustering.reopening import removed_confounders, reopen_clustering
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.catalogue import Catalogue
-from clusterkit.similarity.nearest import unit_rows
+from clusterkit.similarity.scaling import as_scaling, scale_rows
 from clusterkit.utils.noise import NOISE
 
 _N_NEIGHBORS = 10
@@ -55,9 +55,9 @@ class Groups:
                 "from a new picture: cluster without --without, or leave out --clusters"
             )
         clustering = reopen_clustering(clusters_csv, catalogue.embeddings())
-        self.is_normalized = bool(clustering.parameters["normalize"])
+        self.scaling = as_scaling(clustering.parameters["normalize"])
         self.numbers, self.centers = cluster_means(
-            np.asarray(clustering.embeddings), clustering.labels, normalize=self.is_normalized
+            np.asarray(clustering.embeddings), clustering.labels, normalize=self.scaling
         )
         if not len(self.numbers):
             raise InvalidInputError(f"{clusters_csv} has no cluster but noise")
@@ -86,7 +86,7 @@ class Groups:
             the next centre is farther, from 0 (as near) to 1; ``agreement``, the share of the ten
             nearest images that are in that group; and ``next``, the next group, or None.
         """
-        scaled = unit_rows(vectors) if self.is_normalized else vectors
+        scaled = scale_rows(vectors, self.scaling)
         _, rows = catalogue.nearest(vectors, _N_NEIGHBORS, exact=False)
         found = []
         for vector, near in zip(scaled, rows, strict=True):

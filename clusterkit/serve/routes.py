@@ -407,7 +407,7 @@ def _add_cluster(app: FastAPI, service: Service) -> None:
             groups, catalogue = served.groups, _catalogue(served)
             assert groups is not None
             # Vectors of the store have length 1, which is enough if the groups are of such.
-            if groups.is_normalized:
+            if groups.scaling:
                 vectors, _ = await service.look_up(pictures, served)
             else:
                 vectors = await service.embed(pictures, served)

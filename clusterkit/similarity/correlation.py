@@ -6,22 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.similarity.nearest import unit_rows
+from clusterkit.similarity.scaling import are_probabilities
 
 # Probabilities are compared by this power of them.
 _POWER = 0.25
-# Difference of a sum of probabilities from 1 by rounding.
-_ROUNDING = 0.01
 # Vectors with fewer numbers have no useful correlation; shorter ones, without their mean, are
 # rounding.
 _MIN_DIMENSION, _MIN_LENGTH = 3, 1e-5
-
-
-def are_probabilities(X: ArrayLike) -> bool:
-    """Return whether rows are probabilities, such as predictions: none negative, of sum 1."""
-    rows = np.asarray(X)
-    if rows.ndim != 2 or not rows.size or rows.min() < 0:
-        return False
-    return np.allclose(rows.sum(axis=1), 1, atol=_ROUNDING)
 
 
 def correlation_rows(X: ArrayLike) -> NDArray[np.float32]:

@@ -15,13 +15,14 @@ from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.errors import InvalidInputError, NotFoundError, WeightsError
 from clusterkit.extractors.autoencoder.extractor import Autoencoder
 from clusterkit.similarity.confounders import MIN_ROWS, Association, associations
-from clusterkit.similarity.correlation import are_probabilities, correlation_rows
+from clusterkit.similarity.correlation import correlation_rows
 from clusterkit.similarity.image_confounders import (
     CONFOUNDERS,
     ImageConfounders,
     measure_confounders,
 )
 from clusterkit.similarity.nearest import nearest_others
+from clusterkit.similarity.scaling import are_probabilities
 from clusterkit.store.embeddings import Embeddings, RandomSample, describe_space
 from clusterkit.store.store import as_sample
 from clusterkit.utils.arguments import check_at_least, generator_from

@@ -13,6 +13,7 @@ from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.datasets.labels import align_labels, labels_from_folders, read_labels
 from clusterkit.errors import ClusterkitWarning, Notice
+from clusterkit.similarity.scaling import find_scaling
 from clusterkit.space_comparison.shared_images import Opened
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.utils.noise import is_missing
@@ -117,11 +118,13 @@ def measure_accuracy(
             stacklevel=3,
         )
         return {}
-    clusterer = KMeans(n_clusters or len(distinct), random_state=random_state)
+    k = n_clusters or len(distinct)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ClusteringWarning)
         found = {
-            name: clusterer.fit_predict(space.vectors[shared[name]])
+            name: KMeans(
+                k, normalize=find_scaling(space.vectors), random_state=random_state
+            ).fit_predict(space.vectors[shared[name]])
             for name, space in spaces.items()
         }
     truth = [labels[row] for row in known]

@@ -222,7 +222,8 @@ def compare_spaces(
     Notes
     -----
     Scores must have the same meaning in each space to be compared.  The rows of all spaces are
-    scaled to length 1 and clustered by k-means.  The scores are corrected for chance:
+    scaled to length 1, probabilities as their square roots, and clustered by k-means.  The scores
+    are corrected for chance:
 
     - *stability*: how well the groups of the graph of neighbours come back in subsamples, relative
       to a normal distribution of the same covariance;
@@ -255,9 +256,10 @@ def compare_spaces(
     silhouette  0.25         0.17        0.13
     ==========  ===========  ==========  ===================
 
-    The table was measured with the stability of groups on 50 principal components.  With the
-    present one, in all columns, the ranks are the same for ten animals, cats, dogs and wild, and
-    the classes of unequal size, in three or four spaces each.
+    The table was measured with the stability of groups on 50 principal components, and without the
+    square roots of probabilities.  With the present stability, in all columns, the ranks are the
+    same for ten animals, cats, dogs and wild, and the classes of unequal size, in three or four
+    spaces each.
 
     Score and agreement correlate well with the accuracy.  Stability and neighbours correlate in
     part: they detect spaces without groups, but prefer compact groups to correct ones.  Class

@@ -12,8 +12,8 @@ from clusterkit.clusterers.kmeans.lloyd import Labels, Matrix
 from clusterkit.clusterers.kmeans.sweep import kmeans_sweep
 from clusterkit.elbow.curve import all_alike
 from clusterkit.elbow.indices import distances_between, internal_indices, partition
-from clusterkit.similarity.nearest import unit_rows
 from clusterkit.similarity.neighbors import CosineNeighbors
+from clusterkit.similarity.scaling import find_scaling, scale_rows
 from clusterkit.utils.parallel import workers
 
 Curve = NDArray[np.float64]
@@ -51,7 +51,7 @@ class Measures(NamedTuple):
 def measure(X: Matrix, numbers: Sequence[int], seed: int) -> Measures:
     """Cluster one space for each number of clusters, and compute the scores.
 
-    Rows are scaled to length 1, as in the clusterers.
+    Rows are scaled as :func:`clusterkit.cluster` does.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def measure(X: Matrix, numbers: Sequence[int], seed: int) -> Measures:
     Measures
         All zero if the vectors are identical.
     """
-    rows = unit_rows(X)
+    rows = scale_rows(X, find_scaling(X))
     with warnings.catch_warnings():
         # Odd clusters are expected if the space or the number does not suit the images.
         warnings.simplefilter("ignore", ClusteringWarning)

@@ -24,6 +24,7 @@ from clusterkit.clusterers.base import (
 )
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal, level_rows
+from clusterkit.similarity.scaling import Scaling
 from clusterkit.utils.arguments import check_at_least, is_number
 from clusterkit.utils.memory import available_memory, format_gb
 from clusterkit.utils.parallel import Map, workers
@@ -87,8 +88,8 @@ class AffinityPropagation(UnitClusterer):
         Number of randomly drawn rows that may become exemplars; by default all rows.  An
         approximation for large n: time and memory grow with ``n * n_candidates`` instead of ``n **
         2``.  The final exemplar of each cluster is chosen from all of its rows.
-    normalize : bool, default True
-        Whether to scale the rows to length 1.
+    normalize : bool or "sqrt", default True
+        Whether to scale the rows to length 1; "sqrt" for their square roots, for probabilities.
     damping : float, optional
         Damping factor, the weight of the old message in the update, in [0.5, 1).  By default 0.5,
         then 0.75 and 0.9 if the messages do not converge.
@@ -136,7 +137,7 @@ class AffinityPropagation(UnitClusterer):
         *,
         preference: float | None = None,
         n_candidates: int | None = None,
-        normalize: bool = True,
+        normalize: Scaling = True,
         damping: float | None = None,
         max_iter: int = 200,
         convergence_iter: int = 15,
@@ -323,7 +324,9 @@ class AffinityPropagation(UnitClusterer):
         if np.asarray(X).dtype == np.float32:
             return rows
         exact = np.asarray(X, dtype=np.float64)
-        return normalize(level_rows(exact)) if self.normalize else exact / self._unit
+        if not self.normalize:
+            return exact / self._unit
+        return normalize(level_rows(np.sqrt(exact) if self.normalize == "sqrt" else exact))
 
     def _check_parameters(self, n: int) -> None:
         """Check that the parameters are in range."""

@@ -37,6 +37,7 @@ from clusterkit.clusterers.kmeans.streaming import (
 )
 from clusterkit.clusterers.row_stream import BATCH_ROWS, RowStream
 from clusterkit.errors import InvalidInputError
+from clusterkit.similarity.scaling import Scaling
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
 from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.parallel import workers
@@ -177,8 +178,8 @@ class KMeans(CentroidClusterer):
     ----------
     n_clusters : int, default 8
         Number of clusters, at most the number of rows.
-    normalize : bool, default True
-        Whether to scale the rows to length 1.
+    normalize : bool or "sqrt", default True
+        Whether to scale the rows to length 1; "sqrt" for their square roots, for probabilities.
     n_init : int, default 10
         Number of initialisations.
     max_iter : int, default 300
@@ -230,7 +231,7 @@ class KMeans(CentroidClusterer):
         self,
         n_clusters: int = 8,
         *,
-        normalize: bool = True,
+        normalize: Scaling = True,
         n_init: int = 10,
         max_iter: int = 300,
         tol: float = 1e-6,
@@ -391,7 +392,7 @@ def solve_stream(
     stream: RowStream,
     k: int,
     *,
-    normalize: bool,
+    normalize: Scaling,
     n_init: int,
     max_iter: int,
     tol: float,

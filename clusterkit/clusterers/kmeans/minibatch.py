@@ -21,6 +21,7 @@ from clusterkit.clusterers.kmeans.estimator import CentroidClusterer, solve, sol
 from clusterkit.clusterers.kmeans.streaming import add_up, sum_part
 from clusterkit.clusterers.row_stream import ArrayStream, RowStream
 from clusterkit.errors import InvalidInputError
+from clusterkit.similarity.scaling import Scaling
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
 from clusterkit.utils.arguments import check_at_least, check_vectors
 from clusterkit.utils.parallel import workers
@@ -40,8 +41,8 @@ class MiniBatchKMeans(CentroidClusterer):
     ----------
     n_clusters : int, default 8
         Number of clusters, at most the number of rows.
-    normalize : bool, default True
-        Whether to scale the rows to length 1.
+    normalize : bool or "sqrt", default True
+        Whether to scale the rows to length 1; "sqrt" for their square roots, for probabilities.
     batch_size : int, default 8192
         Number of rows per batch.
     n_sample : int, default 20000
@@ -94,7 +95,7 @@ class MiniBatchKMeans(CentroidClusterer):
         self,
         n_clusters: int = 8,
         *,
-        normalize: bool = True,
+        normalize: Scaling = True,
         batch_size: int = 8192,
         n_sample: int = 20_000,
         n_init: int = 10,

@@ -18,6 +18,7 @@ from clusterkit.clusterers.kmeans.lloyd import Matrix
 from clusterkit.clusterers.kmeans.streaming import PartSums, Weighted, groups_of_parts, sum_part
 from clusterkit.clusterers.row_stream import PartedStream, RowStream
 from clusterkit.errors import ClusterError, InvalidInputError
+from clusterkit.similarity.scaling import Scaling
 from clusterkit.store.stream import PartRows
 from clusterkit.utils.locations import absolute, as_path
 from clusterkit.utils.parallel import workers
@@ -39,7 +40,7 @@ def summing_on_ray(
     stream: RowStream,
     engine: RayEngine,
     *,
-    normalize: bool,
+    normalize: Scaling,
     unit: float,
     weights: NDArray[np.float32] | None = None,
     progress: bool = False,
@@ -114,7 +115,7 @@ def _sum_group(
     group: list[Weighted],
     centers: Matrix,
     *,
-    normalize: bool,
+    normalize: Scaling,
     unit: float,
     versions: dict[str, str],
 ) -> list[PartSums]:

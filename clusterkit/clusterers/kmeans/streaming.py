@@ -25,6 +25,7 @@ from clusterkit.clusterers.row_stream import (
     RowStream,
 )
 from clusterkit.errors import InvalidInputError
+from clusterkit.similarity.scaling import Scaling
 from clusterkit.utils.parallel import Map, count_cpus
 from clusterkit.utils.progress import progress_bar
 
@@ -114,7 +115,7 @@ def sum_part(
     part: RowStream,
     centers: Matrix,
     *,
-    normalize: bool,
+    normalize: Scaling,
     unit: float = 1.0,
     weights: NDArray[np.float32] | None = None,
 ) -> PartSums:
@@ -273,7 +274,7 @@ def sum_in_threads(
     stream: RowStream,
     centers: Matrix,
     *,
-    normalize: bool,
+    normalize: Scaling,
     unit: float,
     run: Map,
     weights: NDArray[np.float32] | None = None,
@@ -343,7 +344,7 @@ def draw(
     n_clusters: int,
     seed: int,
     *,
-    normalize: bool,
+    normalize: Scaling,
     run: Map,
     weights: NDArray[np.float32] | None = None,
     size: int = N_SAMPLE,
@@ -360,8 +361,8 @@ def draw(
         Number of clusters; at least 20 times as many rows are drawn.
     seed : int
         Seed of the sample.
-    normalize : bool
-        Whether the rows are scaled to length 1.
+    normalize : bool or "sqrt"
+        See :func:`~clusterkit.similarity.scaling.scale_rows`.
     run, weights, batch_size, progress
         See :func:`sum_in_threads`.
     size : int
@@ -380,7 +381,7 @@ def draw(
     def read(weighted: Weighted) -> list[Matrix]:
         """Read one part, and scale its rows if that needs no unit."""
         batches = map(check_rows, weighted[0].iter_batches(CHUNK))
-        return [to_float32(rows, normalize=True) if normalize else rows for rows in batches]
+        return [to_float32(rows, normalize=normalize) if normalize else rows for rows in batches]
 
     # The number of parts of a stream is known if it has any.
     total = len(stream.split()) if isinstance(stream, PartedStream) else None

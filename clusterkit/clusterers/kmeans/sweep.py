@@ -26,6 +26,7 @@ from clusterkit.clusterers.base import (
 from clusterkit.clusterers.kmeans.lloyd import Solution
 from clusterkit.clusterers.kmeans.restarts import Problem, Search
 from clusterkit.errors import InvalidInputError
+from clusterkit.similarity.scaling import Scaling
 from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.parallel import workers
 
@@ -58,7 +59,7 @@ def kmeans_sweep(
     X: ArrayLike,
     n_clusters: Iterable[int] = range(2, 21),
     *,
-    normalize: bool = True,
+    normalize: Scaling = True,
     random_state: int | np.random.RandomState | None = None,
     n_init: int = 5,
     sample_weight: ArrayLike | None = None,
@@ -75,8 +76,8 @@ def kmeans_sweep(
         The rows; Embeddings are accepted.
     n_clusters : iterable of int, default range(2, 21)
         Numbers of clusters, in any order, each from 2 to n.
-    normalize : bool, default True
-        Whether to scale the rows to length 1.
+    normalize : bool or "sqrt", default True
+        Whether to scale the rows to length 1; "sqrt" for their square roots, for probabilities.
     random_state : int, RandomState or None
         Seed.  The result for a seed is the same on any number of threads.
     n_init : int, default 5
