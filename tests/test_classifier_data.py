@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clusterkit.classifiers import Classifier
+from clusterkit.classifiers import Classifier, open_images
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
 from clusterkit.datasets.split import class_weights, split
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
@@ -155,9 +155,29 @@ def test_bad_pixel_tables(text: str, message: str, tmp_path: Path) -> None:
         read_labelled(write(tmp_path / "bad.csv", text))
 
 
-def test_a_table_of_files_alone_names_the_list_that_is_predicted(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"two columns.*\.txt file, one path per line"):
-        read_labelled(write(tmp_path / "files.csv", "filename\na.png\nb.png\n"))
+@pytest.mark.filterwarnings("ignore::clusterkit.errors.Notice")
+def test_a_table_of_files_without_labels_is_predicted_not_learned(folder: Path) -> None:
+    alone = write(folder / "files.csv", "filename\ncat/0.png\ncat/1.png\n")
+    with pytest.raises(InvalidInputError, match=r"two columns.*can be predicted"):
+        read_labelled(alone)
+    # Nor need labels be known or unambiguous, or the part be one for learning.
+    odd = "filename,label,split\ncat/0.png,,train\ncat/1.png,NA,unlabelled\n"
+    for table in (alone, write(folder / "odd.csv", odd)):
+        data = open_images([table])
+        assert isinstance(data, LabelledImages)
+        assert data.images == [folder / "cat/0.png", folder / "cat/1.png"]
+
+
+def test_idx_files_are_predicted_without_labels(tmp_path: Path) -> None:
+    pixels = np.arange(24, dtype=np.uint8).reshape(6, 2, 2)
+    file = tmp_path / "t10k-images-idx3-ubyte"
+    file.write_bytes(idx(pixels))
+    with pytest.raises(NotFoundError, match="no labels"):
+        read_labelled(tmp_path)
+    for source in (tmp_path, file):
+        data = open_images([source])
+        assert isinstance(data, LabelledImages)
+        np.testing.assert_array_equal(data.images, pixels[..., None])
 
 
 def test_idx_files(tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def test_parts_come_from_their_column(tmp_path: Path) -> None:
         (b"\xff\xfea\0b", "utf-16 truncated"),
         (b'filename,label\na.png,"x\nb.png,y\n', "line 3"),
         (b"filename,label\na.png,\x81\x8d\n", "neither UTF-8 nor of Windows"),
-        (b"filename,label\n,x\n", "a label has no file"),
+        (b"filename,label\n,x\n", "the label x has no file"),
         (b"", "at least one row"),
     ],
 )

@@ -12,8 +12,7 @@ import numpy as np
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.evaluation import prediction_table
 from clusterkit.classifiers.tasks import MULTILABEL
-from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
-from clusterkit.datasets.pixel_tables import find_other_column
+from clusterkit.datasets.labelled_images import LabelledImages, is_table, read_labelled
 from clusterkit.datasets.results import Result, Rows, TableResult
 from clusterkit.errors import InvalidInputError
 from clusterkit.images.batches import list_files, pixel_batches
@@ -23,7 +22,7 @@ from clusterkit.images.thumbnails import thumbnails
 from clusterkit.routing.sorting import Sorting, check_local, sort_into_folders
 from clusterkit.utils.arguments import is_number
 from clusterkit.utils.html import Markup
-from clusterkit.utils.locations import RemotePath, as_path
+from clusterkit.utils.locations import as_path
 from clusterkit.utils.parallel import default_batch_size
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import plural, printable
@@ -161,8 +160,8 @@ def open_images(
     Parameters
     ----------
     sources : sequence of path
-        Files, folders and ``.txt`` lists of paths, or one ``.csv`` file: a table with a column per
-        pixel, or of files and labels.
+        Files, folders and ``.txt`` lists of paths; or a table with a column per pixel, a table of
+        files, or idx files as of MNIST, whose labels are ignored.
     exclude : sequence of str
         Patterns of files to exclude; see :class:`~clusterkit.images.folder.ImageFolder`.
 
@@ -171,12 +170,8 @@ def open_images(
     ImageFolder or LabelledImages
         For :func:`classify`.
     """
-    if len(sources) == 1 and str(sources[0]).lower().endswith(".csv"):
-        source = as_path(sources[0])
-        if isinstance(source, RemotePath):
-            return read_labelled(source)  # raises an error
-        # Which column holds the labels need not be named where they are ignored.
-        return read_labelled(source, exclude=exclude, label_column=find_other_column(source))
+    if len(sources) == 1 and is_table(source := as_path(sources[0])):
+        return read_labelled(source, exclude=exclude, ignore_labels=True)
     return ImageFolder(sources, exclude=exclude)
 
 
@@ -191,8 +186,7 @@ def classify(
     Parameters
     ----------
     images : ImageFolder, LabelledImages, path, or sequence of paths
-        The images; labels are ignored.  One path is that of a folder, a file, or a table with a
-        column per pixel.
+        The images; labels are ignored.  One path is a source of :func:`open_images`.
     classifier : Classifier or path
         A fitted classifier, or its ``.keras`` file.
     progress : bool

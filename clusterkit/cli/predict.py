@@ -28,9 +28,9 @@ def predict(
 ) -> None:
     """Predict the class of IMAGE, with the probability of each class.
 
-    IMAGE is a file, a folder, a .txt list of paths, or one .csv file: a table with one column per
-    pixel, or one of files and labels, which are ignored.  Images that cannot be read are listed and
-    skipped.
+    IMAGE is a file, a folder or a .txt list of paths; or a table with one column per pixel, a table
+    of files, or a folder of idx files as of MNIST.  Labels are ignored.  Images that cannot be read
+    are listed and skipped.
 
     \b
     Example:

@@ -63,7 +63,7 @@ class LabelTable:
         Part of each file, see :func:`clusterkit.datasets.places.part_of`; None without such a
         column.
     header : pair of str
-        Names of the columns of files and of labels.
+        Names of the columns of files and of labels; the latter is empty if they are ignored.
     """
 
     file: Path
@@ -80,6 +80,7 @@ def read_label_table(
     label_column: str | Sequence[str] | None = None,
     path_column: str | None = None,
     label_separator: str | None = None,
+    ignore_labels: bool = False,
     is_file: Callable[[str], bool] = lambda name: False,
 ) -> LabelTable:
     """Read files and their labels from a table.
@@ -99,6 +100,8 @@ def read_label_table(
         Separator between several labels of an image; ``"none"`` if each cell is one label.  By
         default ``|``, or detected: ``['cat', 'dog']`` is a list, and so is ``cat, dog`` or ``cat;
         dog`` if other cells contain the same words in other combinations.
+    ignore_labels : bool, default False
+        Whether to read only the files; all labels are None, and the table may have none.
     is_file : callable, optional
         Returns whether a string is the name of a known file: a first line with one is not a header.
 
@@ -127,7 +130,9 @@ def read_label_table(
     table = _with_header(table, is_file, remarks)
     header = [_fold(name) for name in table.header]
     taken = [_find_column(table, name, "--label-column") for name in wanted]
-    parts, part_column = _find_parts(table, header, taken, remarks)
+    parts, part_column = (
+        (None, None) if ignore_labels else _find_parts(table, header, taken, remarks)
+    )
     free = [
         index
         for index in range(len(header))
@@ -137,33 +142,41 @@ def read_label_table(
         paths = _find_column(table, path_column, "--path-column")
     else:
         paths = _find_paths(table, header, [index for index in free if index not in taken])
-    chosen = taken or _find_labels(table, header, [index for index in free if index != paths])
-    remarks += say_code_page(cell for index in chosen for cell in table.column(index))
-    if len(chosen) > 1:
-        labels, is_multilabel = _from_indicators(table, chosen)
-        remarks.append(f"a class from each of {len(chosen)} columns of 0 and 1")
-    else:
-        cells = [as_text(cell) for cell in table.column(chosen[0])]
-        if header[chosen[0]] == "tags" and label_separator is None:
-            _check_words(cells, table.file)
-        labels, is_multilabel = parse_labels(cells, label_separator, table.file, remarks)
+    chosen, labels, is_multilabel = [], [None] * len(table.rows), False
+    if not ignore_labels:
+        chosen = taken or _find_labels(table, header, [index for index in free if index != paths])
+        labels, is_multilabel = _read_labels(table, chosen, label_separator, remarks)
     if len(header) > 2 or paths:
-        said = "" if len(chosen) > 1 else f", labels from {_name(table, chosen[0])}"
+        said = f", labels from {_name(table, chosen[0])}" if len(chosen) == 1 else ""
         remarks.append(f"with files from {_name(table, paths)}{said}")
     if remarks:
         warnings.warn(f"{table.file} is read {', '.join(remarks)}", Notice, stacklevel=3)
     found = _unite(table, paths, labels, parts)
     several = ([label] if isinstance(label, str) else label or () for label, _ in found.values())
     warn_of_look_alikes(chain.from_iterable(several), table.file)
-    names = (table.header[paths], table.header[chosen[0]])
     return LabelTable(
         table.file,
         list(found),
         [label for label, _ in found.values()],
         is_multilabel,
         None if parts is None else [part for _, part in found.values()],
-        names,
+        (table.header[paths], table.header[chosen[0]] if chosen else ""),
     )
+
+
+def _read_labels(
+    table: Table, columns: Sequence[int], separator: str | None, remarks: list[str]
+) -> tuple[list[Any], bool]:
+    """Return the label or labels of each row, and whether there may be several."""
+    remarks += say_code_page(cell for index in columns for cell in table.column(index))
+    if len(columns) > 1:
+        remarks.append(f"a class from each of {len(columns)} columns of 0 and 1")
+        return _from_indicators(table, columns)
+    (column,) = columns
+    cells = [as_text(cell) for cell in table.column(column)]
+    if separator is None and _fold(table.header[column]) == "tags":
+        _check_words(cells, table.file)
+    return parse_labels(cells, separator, table.file, remarks)
 
 
 def parse_labels(
@@ -388,9 +401,8 @@ def _find_labels(table: Table, header: Sequence[str], free: Sequence[int]) -> li
     """Return the column of labels, or the indicator columns of classes."""
     if not free:
         raise InvalidInputError(
-            f"{table.file} must have two columns, file and label (to predict files without "
-            "labels, list them in a .txt file, one path per line). Received: "
-            f"{','.join(table.header)}"
+            f"{table.file} must have two columns, file and label (files without labels can be "
+            f"predicted). Received: {','.join(table.header)}"
         )
     for names in _LABEL_NAMES:
         found = [index for index in free if header[index] in names.split()]
@@ -450,7 +462,8 @@ def _unite(
     known: dict[str, tuple[Any, str | None]] = {}
     for row, (name, label) in enumerate(zip(table.column(column), labels, strict=True)):
         if not name.strip():
-            raise InvalidInputError(f"{table.file}: a label has no file: {label}")
+            named = "a row" if label is None else f"the label {label}"
+            raise InvalidInputError(f"{table.file}: {named} has no file")
         earlier, part = known.get(name, (None, None if parts is None else parts[row]))
         if label is not None and earlier not in (None, label):
             raise InvalidInputError(

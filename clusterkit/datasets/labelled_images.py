@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from clusterkit.datasets.label_tables import read_label_table
 from clusterkit.datasets.names import match_names
-from clusterkit.datasets.pixel_tables import IDX_IMAGES, is_pixel_csv, read_idx_pair, read_pixel_csv
+from clusterkit.datasets.pixel_tables import (
+    IDX_IMAGES,
+    find_idx,
+    is_pixel_csv,
+    read_idx_pair,
+    read_pixel_csv,
+)
 from clusterkit.datasets.places import (
     TEST,
     TRAIN,
@@ -119,6 +125,7 @@ def read_labelled(
     label_column: str | Sequence[str] | None = None,
     path_column: str | None = None,
     label_separator: str | None = None,
+    ignore_labels: bool = False,
 ) -> LabelledImages:
     """Read labelled images from a folder or a table.
 
@@ -142,6 +149,8 @@ def read_labelled(
     label_column, path_column, label_separator
         Columns of a table of files, see :func:`clusterkit.datasets.label_tables.read_label_table`;
         a table of pixels has only ``label_column``.
+    ignore_labels : bool, default False
+        Whether to read only the images of a table or of idx files, which then need no labels.
 
     Returns
     -------
@@ -178,30 +187,34 @@ def read_labelled(
         "--label-separator": label_separator,
     }
     if source.is_file() and source.suffix.lower() in TABLE_SUFFIXES:
-        if is_pixel_csv(source, label_column or ()):
+        if is_pixel_csv(source, label_column or (), ignore_labels=ignore_labels):
             del columns["--label-column"]
             _refuse(columns | {"--exclude": exclude}, source, "a table of pixels")
-            return _from_pixel_csv(source, label_column or ())
+            return _from_pixel_csv(source, label_column or (), ignore_labels)
         _refuse({"--exclude": exclude}, source, "a table: remove its lines instead")
         return _from_label_csv(
             source,
             label_column=label_column,
             path_column=path_column,
             label_separator=label_separator,
+            ignore_labels=ignore_labels,
         )
     _refuse(columns, source, "no table of files and labels")
-    if source.is_file() and IDX_IMAGES in source.name:
-        _refuse({"--exclude": exclude}, source, "no folder of images")
-        return _from_idx([source])
+    if idx_files := find_idx(source):
+        _refuse({"--exclude": exclude}, source, "a source of idx files")
+        return _from_idx(idx_files, ignore_labels)
     if not source.is_dir():
         raise InvalidInputError(
             f"labelled images must be a folder, a .csv file or idx files. Received: {source}"
         )
-    idx_files = sorted(source.glob(f"*{IDX_IMAGES}*"))
-    if idx_files:
-        _refuse({"--exclude": exclude}, source, "a folder of idx files")
-        return _from_idx(idx_files)
     return _from_folder(source, exclude)
+
+
+def is_table(source: Path) -> bool:
+    """Return whether a source of images is a table of files or pixels, or idx files."""
+    if source.suffix.lower() in TABLE_SUFFIXES:
+        return not source.is_dir()
+    return not isinstance(source, RemotePath) and bool(find_idx(source))
 
 
 def _refuse(options: Mapping[str, Any], source: Path, what: str) -> None:
@@ -328,15 +341,17 @@ def _check_folders_differ(folder: Path, paths: Sequence[str]) -> None:
         )
 
 
-def _from_label_csv(table: Path, **columns: Any) -> LabelledImages:
-    """Read a table of files and labels."""
+def _from_label_csv(table: Path, *, ignore_labels: bool, **columns: Any) -> LabelledImages:
+    """Read a table of files and labels; without labels, all files that it lists."""
     folder = table.absolute().parent
 
     def is_file(name: str) -> bool:
         return bool(name.strip()) and (folder / name).is_file()
 
-    found = read_label_table(table, is_file=is_file, **columns)
+    found = read_label_table(table, is_file=is_file, ignore_labels=ignore_labels, **columns)
     files = _find_files(found.names, folder, table)
+    if ignore_labels:
+        return LabelledImages(files, [as_text(name) for name in found.names], None, source=table)
     _warn_of_unlisted(files, table)
     rows = list(range(len(files)))
     if found.parts is not None:
@@ -412,16 +427,18 @@ def _leave_out_sorted(paths: Sequence[str], folder: Path) -> list[str]:
     ]
 
 
-def _from_pixel_csv(table: Path, label_column: Sequence[str]) -> LabelledImages:
+def _from_pixel_csv(
+    table: Path, label_column: Sequence[str], ignore_labels: bool
+) -> LabelledImages:
     """Read a table of pixels; images are named by their line."""
-    images, labels = read_pixel_csv(table, label_column=label_column)
+    images, labels = read_pixel_csv(table, label_column=label_column, ignore_labels=ignore_labels)
     warn_of_look_alikes(labels or (), table)
     return LabelledImages(images, [f"{table.name}:{row}" for row in range(len(images))], labels)
 
 
-def _from_idx(files: list[Path]) -> LabelledImages:
+def _from_idx(files: list[Path], ignore_labels: bool) -> LabelledImages:
     """Read pairs of idx files; beside ``train-…``, other pairs are test images."""
-    pairs = [read_idx_pair(file) for file in files]
+    pairs = [read_idx_pair(file, ignore_labels=ignore_labels) for file in files]
     shapes = {images.shape[1:] for images, _ in pairs}
     if len(shapes) > 1:
         raise InvalidInputError(f"idx files of one folder must have one image size: {shapes}")
@@ -433,7 +450,7 @@ def _from_idx(files: list[Path]) -> LabelledImages:
     return LabelledImages(
         np.concatenate([images for images, _ in pairs]),
         names,
-        [label for _, labels in pairs for label in labels],
+        None if ignore_labels else [label for _, labels in pairs for label in labels or ()],
         parts=parts if len(set(parts)) > 1 else None,
     )
 

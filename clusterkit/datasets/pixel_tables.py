@@ -26,7 +26,9 @@ IDX_IMAGES = "-images-idx3-ubyte"
 _IDX_OF_LABELS = "-labels-idx1-ubyte"
 
 
-def is_pixel_csv(path: Path, label_column: Sequence[str] = ()) -> bool:
+def is_pixel_csv(
+    path: Path, label_column: Sequence[str] = (), *, ignore_labels: bool = False
+) -> bool:
     """Return whether a CSV file has pixel columns, besides labels and the named columns.
 
     Raises
@@ -36,7 +38,7 @@ def is_pixel_csv(path: Path, label_column: Sequence[str] = ()) -> bool:
         the file begins with an image instead of the names of the columns.
     """
     header = sniff(path)[0]
-    labels = [name for name in header if _is_label(name) or _is_among(name, label_column)]
+    labels = _labels_among(header, label_column, ignore_labels)
     pixels = [name.strip() for name in header if not (name in labels or _is_number_of_row(name))]
     if len(pixels) < 3:
         return False
@@ -52,19 +54,8 @@ def is_pixel_csv(path: Path, label_column: Sequence[str] = ()) -> bool:
     return not odd
 
 
-def find_other_column(path: Path) -> str | None:
-    """Return the first column of a table of pixels that holds neither pixels nor row numbers.
-
-    None without pixel columns.
-    """
-    header = sniff(path)[0]
-    pixels = {name for name in header if _PIXEL_COLUMN.fullmatch(name.strip())}
-    others = [name for name in header if name not in pixels and not _is_number_of_row(name)]
-    return others[0] if pixels and others else None
-
-
 def read_pixel_csv(
-    path: Path, *, label_column: Sequence[str] = ()
+    path: Path, *, label_column: Sequence[str] = (), ignore_labels: bool = False
 ) -> tuple[NDArray[np.uint8], list[str] | None]:
     """Read a CSV file with one image per line.
 
@@ -77,13 +68,15 @@ def read_pixel_csv(
         columns are grey, 3 * s * s are RGB.  Delimiter and encoding are detected.
     label_column : sequence of str, optional
         The name of the column of labels, if it has another name, or several have such a name.
+    ignore_labels : bool, default False
+        Whether to read only the pixels, so that the column of labels may have any name.
 
     Returns
     -------
     images : ndarray of shape (n, s, s, 1) or (n, s, s, 3), uint8
         The images.
     labels : list of str, or None
-        Their labels; None without such a column.
+        Their labels; None without such a column, or if they are ignored.
 
     Raises
     ------
@@ -100,7 +93,7 @@ def read_pixel_csv(
     from pyarrow import csv as arrow
 
     header, delimiter, encoding, n_before = sniff(path)
-    labelled = [name for name in header if _is_label(name) or _is_among(name, label_column)]
+    labelled = _labels_among(header, label_column, ignore_labels)
     if unknown := [name for name in label_column if not _is_among(name, header)]:
         raise InvalidInputError(
             f"--label-column must be a column of {path}. Received: {', '.join(unknown)}"
@@ -146,32 +139,43 @@ def read_pixel_csv(
     pixels = np.empty((table.num_rows, len(columns)), np.uint8)
     for place, index in enumerate(columns):
         pixels[:, place] = _to_bytes(table.column(index), f"{path}, column {names[index]}")
-    labels = None
+    if ignore_labels or not label_columns:
+        return pixels.reshape(-1, *shape), None
     if len(label_columns) > 1:
         raise InvalidInputError(
             f"{path} must have one column of labels: name it with --label-column. Received: "
             f"{', '.join(names[index] for index in label_columns)}"
         )
-    if label_columns:
-        values = table.column(label_columns[0]).to_pylist()
-        labels = [_check_label(value, f"{path}, image {row}") for row, value in enumerate(values)]
+    values = table.column(label_columns[0]).to_pylist()
+    labels = [_check_label(value, f"{path}, image {row}") for row, value in enumerate(values)]
     return pixels.reshape(-1, *shape), labels
 
 
-def read_idx_pair(images: Path) -> tuple[NDArray[np.uint8], list[str]]:
+def find_idx(source: Path) -> list[Path]:
+    """Return the idx files of images in a folder, or the file itself if it is one."""
+    if source.is_dir():
+        return sorted(source.glob(f"*{IDX_IMAGES}*"))
+    return [source] if source.is_file() and IDX_IMAGES in source.name else []
+
+
+def read_idx_pair(
+    images: Path, *, ignore_labels: bool = False
+) -> tuple[NDArray[np.uint8], list[str] | None]:
     """Read images and labels in MNIST's idx format, optionally compressed (.gz).
 
     Parameters
     ----------
     images : pathlib.Path
         The file ``NAME-images-idx3-ubyte``; ``NAME-labels-idx1-ubyte`` must be beside it.
+    ignore_labels : bool, default False
+        Whether to read only the images; no labels need be beside them.
 
     Returns
     -------
     images : ndarray of shape (n, height, width, 1), uint8
         The images.
-    labels : list of str
-        Their labels.
+    labels : list of str, or None
+        Their labels; None if they are ignored.
 
     Raises
     ------
@@ -180,6 +184,8 @@ def read_idx_pair(images: Path) -> tuple[NDArray[np.uint8], list[str]]:
     InvalidInputError
         If a file is damaged or of another format, or the numbers of images and labels differ.
     """
+    if ignore_labels:
+        return _read_idx(images, _IDX_IMAGES)[..., None], None
     stem = images.name.partition(IDX_IMAGES)[0] + _IDX_OF_LABELS
     files = [images.with_name(stem + suffix) for suffix in ("", ".gz")]
     labels = next((file for file in files if file.is_file()), None)
@@ -264,6 +270,19 @@ def _check_label(value: bytes | None, place: str) -> str:
 def _is_label(name: str) -> bool:
     """Return whether a column name is that of labels."""
     return is_label_name(name.strip())
+
+
+def _labels_among(
+    header: Sequence[str], label_column: Sequence[str], ignore_labels: bool
+) -> list[str]:
+    """Return the names of the columns of labels; ignored ones may have any name."""
+    others = [
+        name
+        for name in header
+        if not (_PIXEL_COLUMN.fullmatch(name.strip()) or _is_number_of_row(name))
+    ]
+    wanted = others[:1] if ignore_labels else label_column
+    return [name for name in header if _is_label(name) or _is_among(name, wanted)]
 
 
 def _is_among(name: str, wanted: Sequence[str]) -> bool:
