@@ -1,5 +1,6 @@
 """Runtimes of networks: all give the same vectors, and bfloat16 is used only where it agrees."""
 
+import itertools
 import shutil
 import sys
 import threading
@@ -434,9 +435,26 @@ def test_precisions_are_compared_on_the_first_images(
     many = np.zeros((32, 16, 16, 3), np.uint8)
     started = start(source_of(never), many, 32)
     n = runtimes.COMPARED_IMAGES
-    assert seen == [("bfloat16", n), ("float32", n)] * 2
+    assert seen == [("bfloat16", n), ("float32", n)] * 3
     started.run(many)
-    assert seen[4:] == [("bfloat16", 32)]
+    assert seen[6:] == [("bfloat16", 32)]
+
+
+@pytest.mark.parametrize("disturbed", range(2, 6))
+def test_other_work_during_one_pass_does_not_change_the_precision(
+    disturbed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, passes = [0.0], itertools.count()
+
+    def passing(seconds: float) -> Run:
+        def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+            clock[0] += 100 if next(passes) == disturbed else seconds
+            return [np.ones((len(images), 2), np.float32)]
+
+        return run
+
+    monkeypatch.setattr(runtimes.time, "perf_counter", lambda: clock[0])
+    assert runtimes._compare(passing(1), passing(2), BATCH).speedup == 2
 
 
 def graph_file(cache: Path) -> Path:
