@@ -90,6 +90,20 @@ def test_what_was_trained_is_not_trained_again(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("untrained")
+def test_networks_of_earlier_runs_stay_in_the_comparison(folder: Path, tmp_path: Path) -> None:
+    found = compare_again(folder, "nn")
+    assert [result.name for result in found.results] == ["nn", "dnn-dropout"]
+    for name in ("dnn-dropout.keras", "dnn-dropout.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    message = r"dnn-dropout\.json is of other images or another split, and the table would lose it"
+    with pytest.raises(OutputExistsError, match=message):
+        compare_again(tmp_path, "nn", random_state=4)
+    assert not (tmp_path / "nn.json").exists()
+    found = compare_again(tmp_path, "nn", random_state=4, overwrite=True)
+    assert [result.name for result in found.results] == ["nn"]
+
+
+@pytest.mark.usefixtures("untrained")
 def test_other_images_or_parameters_replace_nothing_unasked(folder: Path, tmp_path: Path) -> None:
     before = {file: file.read_bytes() for file in folder.iterdir()}
     for options in ({"random_state": 4}, {"parameters": {"epochs": 3}}, {"test_split": 0.3}):

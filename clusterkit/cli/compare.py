@@ -87,8 +87,9 @@ def compare(
 
     Writes each network (NAME.keras), the table (comparison.csv) and the curves of all
     (comparison.png) into a folder.  A network that an earlier run trained there, with the same
-    images and options, is not trained again.  A table or picture that is
-    not of an earlier run, or was changed since, is replaced with --overwrite only.
+    images and options, is not trained again, and the table keeps those that are not named.  A table
+    or picture that is not of an earlier run, or was changed since, is replaced with --overwrite
+    only.
 
     \b
     Example:

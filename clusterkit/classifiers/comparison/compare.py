@@ -18,7 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.classifiers.classifier import Classifier, check_parameters
-from clusterkit.classifiers.comparison.records import OWN, NetworkRecord, digest_images
+from clusterkit.classifiers.comparison.records import (
+    OWN,
+    NetworkRecord,
+    digest_images,
+    read_others,
+)
 from clusterkit.classifiers.comparison.result import NetworkComparison, NetworkResult
 from clusterkit.classifiers.train import (
     ClassifierTraining,
@@ -62,7 +67,8 @@ def compare_networks(
     output : path, optional
         Folder for ``NAME.keras`` and ``NAME.json`` of each network.  A network that an earlier call
         trained there, on the same images and with the same parameters and seed, is not trained
-        again.  By default no network is stored.
+        again; results there of further networks, on the same images, are part of the comparison.
+        By default no network is stored.
     test_split, validation_split : float
         Fractions of the images for these parts, unless the source has them.
     random_state : int, optional
@@ -74,7 +80,8 @@ def compare_networks(
     store : Store or path, optional
         Where to store the embeddings of pretrained networks.
     overwrite : bool
-        Whether to overwrite networks in ``output`` of other images or parameters.
+        Whether to overwrite networks in ``output`` of other images or parameters, and to leave
+        further ones of other images out of the comparison.
     **parameters
         Parameters of the networks given by name, see :class:`Classifier`.  Networks ignore
         parameters that are only for training from scratch, or only for keras.applications.
@@ -90,7 +97,8 @@ def compare_networks(
     InvalidInputError, NotFoundError
         If images, labels or parameters are not suitable; raised before any training.
     OutputExistsError
-        If the folder contains another network of the same name and ``overwrite`` is false.
+        If the folder contains another network of the same name, or networks of other images, and
+        ``overwrite`` is false.
 
     Examples
     --------
@@ -167,6 +175,7 @@ def _compare(
         for name, classifier in classifiers.items()
     }
     known = {name: record.read(overwrite=overwrite) for name, record in records.items()}
+    others = read_others(folder, digest, records, overwrite=overwrite)
     results: list[NetworkResult] = []
     failures: list[tuple[str, str]] = []
     for name, classifier in classifiers.items():
@@ -182,7 +191,7 @@ def _compare(
         results.append(result)
     counts = {part: len(rows) for part, rows in parts.items()}
     unreadable = explain_unreadable(data, parts)
-    return NetworkComparison(results, failures, counts, unreadable, data.is_multilabel)
+    return NetworkComparison(results + others, failures, counts, unreadable, data.is_multilabel)
 
 
 def _train(

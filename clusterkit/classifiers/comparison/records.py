@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ class NetworkRecord:
         OutputExistsError
             If the files are of other images or parameters, and ``overwrite`` is false.
         """
-        document = self._load()
+        document = _load(self._file)
         if document is not None and document["made_from"] == self._made_from:
             if document["result"] is None or not self.model.is_file():
                 return None
@@ -107,22 +107,38 @@ class NetworkRecord:
         """Record the result."""
         self._write(asdict(result))
 
-    def _load(self) -> dict[str, Any] | None:
-        """Return the record, or None without a valid one."""
-        try:
-            document = check_document(json.loads(self._file.read_text("utf-8")), _RULES)
-            if document["result"] is not None:
-                check_document(document["result"], _RESULT_RULES)
-                NetworkResult(**document["result"])
-            return document
-        except (OSError, ValueError, TypeError, RecursionError):
-            return None
-
     def _write(self, result: dict[str, Any] | None) -> None:
         """Write the record atomically."""
         write_whole(
             self._file, json.dumps({"made_from": self._made_from, "result": result}, indent=2)
         )
+
+
+def read_others(
+    folder: Path, digest: str, names: Collection[str], *, overwrite: bool
+) -> list[NetworkResult]:
+    """Return the results in a folder of networks besides the named ones, in order of name.
+
+    Raises
+    ------
+    OutputExistsError
+        If one is of other images, so that no table can hold both, and ``overwrite`` is false.
+    """
+    found = []
+    for model in sorted(folder.glob("*.keras")):
+        file = model.with_suffix(".json")
+        document = None if model.stem in names else _load(file)
+        if document is None or document["result"] is None:
+            continue
+        if document["made_from"].get("images") == digest:
+            result = NetworkResult(**document["result"])
+            found.append(replace(result, model=str(model), is_reused=True))
+        elif not overwrite:
+            raise OutputExistsError(
+                f"{file} is of other images or another split, and the table would lose it: name "
+                f"another folder, or allow it with {OVERWRITE}"
+            )
+    return found
 
 
 def digest_images(data: LabelledImages, parts: Mapping[str, NDArray[np.intp]]) -> str:
@@ -163,6 +179,18 @@ def record_own(folder: Path, name: str) -> None:
     """Record that a comparison wrote a file of the folder, which later ones may replace."""
     digests = _read_own(folder) | {name: digest_file(folder / name)}
     write_whole(folder / f"{OWN}.json", json.dumps(digests, indent=2))
+
+
+def _load(file: Path) -> dict[str, Any] | None:
+    """Return the record of a network, or None without a valid one."""
+    try:
+        document = check_document(json.loads(file.read_text("utf-8")), _RULES)
+        if document["result"] is not None:
+            check_document(document["result"], _RESULT_RULES)
+            NetworkResult(**document["result"])
+        return document
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
 
 
 def _is_own(file: Path, digests: Mapping[str, Any]) -> bool:

@@ -62,7 +62,7 @@ class NetworkComparison(TableResult):
     Attributes
     ----------
     results : list of NetworkResult
-        Results of the trained networks, in the given order.
+        Results of the trained networks, in the given order; then of those from earlier runs.
     failures : list of (str, str)
         Name and reason of each network that could not be trained.
     counts : dict of str to int
