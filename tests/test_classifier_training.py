@@ -25,8 +25,10 @@ from clusterkit.classifiers.training.fitting import (
 from clusterkit.classifiers.training.heads import train_head
 from clusterkit.classifiers.training.networks import HEAD, RECIPES, Recipe
 from clusterkit.errors import InvalidInputError
+from clusterkit.extractors.autoencoder.training import train_autoencoder
 from clusterkit.networks.keras_file import read_document
 from clusterkit.networks.training import BestEpoch
+from clusterkit.utils.files import locked_output
 from tests.kills import Killed, killed_at
 
 
@@ -276,6 +278,20 @@ def test_a_killed_training_goes_on(
     assert read_document(output, "classifier")["temperature"] == pytest.approx(
         whole.classifier.temperature_, rel=1e-2
     )
+
+
+def test_two_runs_do_not_train_one_output(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "clf.keras"
+    classifier = Classifier("nn", image_size=12, epochs=1, random_state=0)
+    with locked_output(output):
+        with pytest.raises(InvalidInputError, match=r"another run is writing clf\.keras in .*wait"):
+            train_classifier(folder, output, classifier)
+        assert not list(tmp_path.glob("clf*"))
+        with pytest.raises(InvalidInputError, match=r"another run is writing clf\.keras"):
+            train_autoencoder(folder, output, image_size=16, epochs=1)
+        # Others may be trained beside it.
+        train_classifier(folder, tmp_path / "other.keras", classifier)
+    assert [file.name for file in tmp_path.iterdir()] == ["other.keras"]
 
 
 def test_a_checkpoint_is_of_one_training_only(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from clusterkit.clustering.cluster import cluster
 from clusterkit.clustering.decisions import Decisions, Placed, read_edits
 from clusterkit.clustering.evaluation import evaluate
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
-from clusterkit.routing.manifest import locked
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
+from clusterkit.utils.files import locked
 
 
 def bundles(rows: list[int], *, folder: str = "", seed: int = 0) -> Embeddings:

@@ -14,8 +14,9 @@ import pytest
 
 from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsError
 from clusterkit.routing import MANIFEST_NAME, MODES, sort_into_folders, undo
-from clusterkit.routing.manifest import locked, read_manifest
+from clusterkit.routing.manifest import read_manifest
 from clusterkit.routing.signatures import sign_moves
+from clusterkit.utils.files import locked
 from tests.kills import Killed, killed_at
 
 NAMES = ("cat", "dog", "wild")
@@ -530,7 +531,7 @@ LOCKING_RUN = """
 import os, sys
 from pathlib import Path
 from clusterkit.errors import InvalidInputError
-from clusterkit.routing.manifest import locked
+from clusterkit.utils.files import locked
 folder, n_rounds = Path(sys.argv[1]), int(sys.argv[2])
 n_held = n_shared = 0
 while n_held < n_rounds:

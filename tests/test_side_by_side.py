@@ -20,6 +20,7 @@ from clusterkit.errors import InvalidInputError, NotFoundError, OutputExistsErro
 from clusterkit.networks.keras_file import read_document
 from clusterkit.networks.training import fit_epochs
 from clusterkit.plots import NetworkCurvesDisplay
+from clusterkit.utils.files import locked
 from tests.kills import Killed
 
 COLOURS = {"blue": (30, 30, 200), "green": (30, 200, 30), "red": (200, 30, 30)}
@@ -101,6 +102,15 @@ def test_networks_of_earlier_runs_stay_in_the_comparison(folder: Path, tmp_path:
     assert not (tmp_path / "nn.json").exists()
     found = compare_again(tmp_path, "nn", random_state=4, overwrite=True)
     assert [result.name for result in found.results] == ["nn"]
+
+
+def test_two_runs_do_not_compare_in_one_folder(tmp_path: Path) -> None:
+    with (
+        locked(tmp_path),
+        pytest.raises(InvalidInputError, match="another run is comparing networks in"),
+    ):
+        compare_again(tmp_path, "nn")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("untrained")

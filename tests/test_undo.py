@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from clusterkit.cli import main
 from clusterkit.errors import InvalidInputError
 from clusterkit.routing import MANIFEST_NAME, sort_into_folders, undo
-from clusterkit.routing.manifest import locked
+from clusterkit.utils.files import locked
 from tests.letters import take, texts
 
 

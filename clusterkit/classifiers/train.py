@@ -34,6 +34,7 @@ from clusterkit.extractors.by_name import recall_weights
 from clusterkit.images.batches import pixel_batches
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
+from clusterkit.utils.files import locked_output
 from clusterkit.utils.text import join_lines
 
 
@@ -162,7 +163,8 @@ def train_classifier(
     Raises
     ------
     InvalidInputError, NotFoundError
-        If images or labels are not suitable for training; raised before the training.
+        If images or labels are not suitable for training, or another run is training the same
+        output; raised before the training.
     OutputExistsError
         If the output exists and ``overwrite`` is false.
     """
@@ -170,15 +172,16 @@ def train_classifier(
     check_parameters(classifier.get_params())
     take_known_weights(classifier, store)
     output = check_model_path(output, overwrite=overwrite)
-    data = source if isinstance(source, LabelledImages) else read_labelled(source)
-    parts = split(
-        data,
-        test_split=test_split,
-        validation_split=classifier.validation_split,
-        random_state=classifier.random_state,
-        apart=find_not_copies(data, not_copies),
-    )
-    report = train_on_parts(data, parts, output, classifier, store=store, overwrite=overwrite)
+    with locked_output(output):
+        data = source if isinstance(source, LabelledImages) else read_labelled(source)
+        parts = split(
+            data,
+            test_split=test_split,
+            validation_split=classifier.validation_split,
+            random_state=classifier.random_state,
+            apart=find_not_copies(data, not_copies),
+        )
+        report = train_on_parts(data, parts, output, classifier, store=store, overwrite=overwrite)
     return replace(report, seconds=time.monotonic() - started)
 
 

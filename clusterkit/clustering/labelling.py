@@ -18,8 +18,8 @@ from clusterkit.clustering.earlier import EarlierClusters, read_earlier
 from clusterkit.clustering.saved import Origin, check_is_path, read_clusters, rewrite_clusters
 from clusterkit.datasets.results import Result
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
-from clusterkit.routing.manifest import locked
 from clusterkit.utils.arguments import as_list
+from clusterkit.utils.files import locked
 from clusterkit.utils.locations import absolute, relative
 from clusterkit.utils.noise import MAX_CLUSTER, NOISE, cluster_text, is_missing_text
 from clusterkit.utils.text import join_lines, plural

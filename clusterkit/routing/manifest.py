@@ -3,8 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Set
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -16,7 +15,6 @@ from clusterkit.utils.arguments import as_list, as_plain
 from clusterkit.utils.documents import NOTHING, NUMBER, TEXT, list_of, table_of
 from clusterkit.utils.files import write_whole
 
-LOCK_NAME = ".clusterkit.lock"
 _FORMAT = 1
 _ORIGINS = list_of(table_of(TEXT | NUMBER | NOTHING))
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -173,36 +171,3 @@ def _inner_path(text: Any) -> str:
     if path.is_absolute() or windows.anchor or ".." in (*path.parts, *windows.parts):
         raise _DamageError(f"{path} is not inside of its folder")
     return str(text)
-
-
-@contextmanager
-def locked(folder: Path, *, doing: str = "sorting files") -> Iterator[None]:
-    """Lock a folder against other runs, which are ``doing`` something in it.
-
-    Raises
-    ------
-    InvalidInputError
-        If another process is using it, or it cannot be written.
-    """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / LOCK_NAME)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InvalidInputError(
-            f"another run is {doing} in {folder}: wait for it to end, then run again"
-        ) from None
-    except OSError as error:
-        raise InvalidInputError(f"cannot write in {folder}: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        # Removed while locked: filelock from 4.0 detects that the locked file no longer has that
-        # name.  On Windows an open file cannot be removed, and the empty file remains.
-        try:
-            with suppress(OSError):
-                Path(lock.lock_file).unlink(missing_ok=True)
-        finally:
-            # Also at Ctrl-C: a notebook lives on, and would keep the folder locked.
-            lock.release()

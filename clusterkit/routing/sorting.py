@@ -21,7 +21,7 @@ from clusterkit.errors import (
     StoreError,
 )
 from clusterkit.images.folder import digest_file
-from clusterkit.routing.manifest import Manifest, as_origins, locked, read_manifest
+from clusterkit.routing.manifest import Manifest, as_origins, read_manifest
 from clusterkit.routing.plan import Plan, make_plan
 from clusterkit.routing.signatures import sign_moves
 from clusterkit.routing.transfer import (
@@ -36,6 +36,7 @@ from clusterkit.routing.transfer import (
 )
 from clusterkit.store.store import Store, as_store
 from clusterkit.utils.arguments import as_list
+from clusterkit.utils.files import locked
 from clusterkit.utils.locations import absolute, absolute_here, as_path, find_gone, is_address
 from clusterkit.utils.noise import is_missing
 from clusterkit.utils.progress import progress_bar

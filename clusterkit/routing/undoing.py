@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from clusterkit.datasets.results import Result
 from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError
-from clusterkit.routing.manifest import MANIFEST_NAME, Manifest, locked, read_manifest
+from clusterkit.routing.manifest import MANIFEST_NAME, Manifest, read_manifest
 from clusterkit.routing.moved_by_hand import Strays
 from clusterkit.routing.signatures import find_unsigned
 from clusterkit.routing.sorting import tell_store
@@ -29,7 +29,7 @@ from clusterkit.routing.transfer import (
 )
 from clusterkit.store.store import Store
 from clusterkit.utils.arguments import as_list
-from clusterkit.utils.files import flush
+from clusterkit.utils.files import flush, locked
 from clusterkit.utils.locations import absolute_here
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import join_lines, plural

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +15,8 @@ from clusterkit.utils.locations import RemotePath, as_path
 
 # Defined here so that the command line need not load the store.
 DEFAULT_STORE = ".clusterkit"
+# Name of the file that locks its folder.
+LOCK_NAME = ".clusterkit.lock"
 # How errors name the permission to overwrite.
 OVERWRITE = "--overwrite (overwrite=True in Python)"
 
@@ -155,6 +157,46 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path, *, doing: str = "sorting files", name: str = LOCK_NAME) -> Iterator[None]:
+    """Lock a folder against other runs, which are ``doing`` something in it.
+
+    Runs with another ``name`` of the lock's file may work in it meanwhile.
+
+    Raises
+    ------
+    InvalidInputError
+        If another process is using it, or it cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / name)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InvalidInputError(
+            f"another run is {doing} in {folder}: wait for it to end, then run again"
+        ) from None
+    except OSError as error:
+        raise InvalidInputError(f"cannot write in {folder}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        # Removed while locked: filelock from 4.0 detects that the locked file no longer has that
+        # name.  On Windows an open file cannot be removed, and the empty file remains.
+        try:
+            with suppress(OSError):
+                Path(lock.lock_file).unlink(missing_ok=True)
+        finally:
+            # Also at Ctrl-C: a notebook lives on, and would keep the folder locked.
+            lock.release()
+
+
+def locked_output(path: Path) -> AbstractContextManager[None]:
+    """Lock a file that will be written at the end of a long run, which holds it from its start."""
+    return locked(path.parent, doing=f"writing {path.name}", name=f".{path.name}.lock")
 
 
 def flush(path: Path) -> None:

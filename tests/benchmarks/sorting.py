@@ -26,7 +26,8 @@ from typing import Any
 from clusterkit.errors import InvalidInputError, NotFoundError
 from clusterkit.images.folder import ImageFolder
 from clusterkit.routing import MANIFEST_NAME, sort_into_folders, undo
-from clusterkit.routing.manifest import LOCK_NAME, read_manifest
+from clusterkit.routing.manifest import read_manifest
+from clusterkit.utils.files import LOCK_NAME
 
 OWN = (MANIFEST_NAME, LOCK_NAME)
 

@@ -38,6 +38,7 @@ from clusterkit.datasets.places import TRAIN
 from clusterkit.datasets.split import split
 from clusterkit.errors import ClusterkitError, InvalidInputError, OutputExistsError
 from clusterkit.store.store import Store
+from clusterkit.utils.files import locked
 
 # Enough for the training accuracy to within half a percent, in less time than an epoch.
 _MAX_TRAINING_IMAGES = 5_000
@@ -95,7 +96,8 @@ def compare_networks(
     Raises
     ------
     InvalidInputError, NotFoundError
-        If images, labels or parameters are not suitable; raised before any training.
+        If images, labels or parameters are not suitable, or another run is comparing networks in
+        the same folder; raised before any training.
     OutputExistsError
         If the folder contains another network of the same name, or networks of other images, and
         ``overwrite`` is false.
@@ -123,7 +125,8 @@ def compare_networks(
     if folder.exists() and not folder.is_dir():
         raise OutputExistsError(f"{folder} is a file; name a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    return _compare(data, parts, classifiers, folder, store, overwrite=overwrite)
+    with locked(folder, doing="comparing networks"):
+        return _compare(data, parts, classifiers, folder, store, overwrite=overwrite)
 
 
 def _named(

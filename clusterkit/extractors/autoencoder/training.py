@@ -21,7 +21,7 @@ from clusterkit.images.folder import ImageFolder, as_image_folder
 from clusterkit.images.pixels import check_pixels, to_rgb
 from clusterkit.networks.training import BestEpoch, compile_network, fit_epochs
 from clusterkit.utils.arguments import as_list, as_plain, check_at_least, draw_seed, is_number
-from clusterkit.utils.files import check_output
+from clusterkit.utils.files import check_output, locked_output
 from clusterkit.utils.text import plural
 
 # Without a number of epochs, the network sees about this many pictures, within these limits:
@@ -171,7 +171,8 @@ def train_autoencoder(
     Raises
     ------
     InvalidInputError
-        If a parameter is out of range, or fewer than two images can be read.
+        If a parameter is out of range, fewer than two images can be read, or another run is
+        training the same output.
     OutputExistsError
         If the output exists and ``overwrite`` is false.
     """
@@ -191,9 +192,12 @@ def train_autoencoder(
     seed = draw_seed(random_state)
     keras.utils.set_random_seed(seed)
     model = build_autoencoder(image_size, latent_size=latent_size, depth=depth)
-    with open_pixels(
-        images, image_size, resize=resize, scratch=output.parent, progress=progress
-    ) as (pixels, failures):
+    with (
+        locked_output(output),
+        open_pixels(
+            images, image_size, resize=resize, scratch=output.parent, progress=progress
+        ) as (pixels, failures),
+    ):
         rows = _split(len(pixels), validation_split, failures, seed)
         # Few images make few steps in an epoch, unless these are small.
         size = batch_size or (64 if len(rows[0]) >= _MANY else 16)

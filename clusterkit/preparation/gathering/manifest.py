@@ -18,7 +18,6 @@ from typing import Any
 
 from clusterkit.errors import ClusterkitError, InvalidInputError, OutputExistsError
 from clusterkit.images.folder import digest_bytes, digest_file
-from clusterkit.routing.manifest import LOCK_NAME, locked
 from clusterkit.routing.transfer import make_folder, rename
 from clusterkit.utils.documents import (
     FLAG,
@@ -29,7 +28,7 @@ from clusterkit.utils.documents import (
     list_of,
     table_of,
 )
-from clusterkit.utils.files import flush
+from clusterkit.utils.files import LOCK_NAME, flush, locked
 from clusterkit.utils.locations import is_gone
 
 MANIFEST_NAME = "clusterkit-gathered.jsonl"
