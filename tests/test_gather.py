@@ -720,7 +720,7 @@ def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)
         assert process.returncode == 130, said
-        assert said.strip() == "Interrupted"
+        assert said.strip() == "Interrupted: the same command continues"
         # The existing files can be used.
         assert len(read_labelled(tmp_path / "out/labels.csv")) == 2
         server.replies["/mute.jpg"] = Reply(picture(9))

@@ -158,6 +158,31 @@ def test_ctrl_c_ends_with_130_and_one_line(
     assert reset == [(signal.SIGINT, signal.SIG_DFL)]
 
 
+@pytest.mark.parametrize(
+    ("command", "continues"),
+    [
+        ("train classifier photos", True),
+        ("train classifier photos -o done.keras --overwrite", False),
+        ("train autoencoder photos", False),
+        ("embed photos -e pixels", True),
+        ("embed photos -e pixels --again", False),
+        ("split photos --into divided", True),
+        ("split photos --into divided --dry-run", False),
+    ],
+)
+def test_ctrl_c_tells_whether_the_same_command_continues(
+    command: str, continues: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "done.keras").touch()
+    interrupt = Mock(side_effect=KeyboardInterrupt)
+    monkeypatch.setattr("clusterkit.images.folder.ImageFolder.__init__", interrupt)
+    result = CliRunner().invoke(main, command.split())
+    said = "Interrupted: the same command continues" if continues else "Interrupted"
+    assert (result.exit_code, result.stderr) == (130, f"{said}\n")
+
+
 @pytest.mark.parametrize("filters", ["ignore", "error"])
 def test_what_a_command_says_is_no_warning_of_a_library(tmp_path: Path, filters: str) -> None:
     (tmp_path / "clusters.csv").write_text("path,cluster\na.png,0\nb.png,1\n")

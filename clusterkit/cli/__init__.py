@@ -127,13 +127,13 @@ class CommandTable(Group):
             except click.ClickException as error:
                 notice(f"Error: {error.format_message()}")
                 status = error.exit_code
-            except click.Abort:
+            except click.Abort as abort:
                 # A second Ctrl-C exits at once, without waiting for threads.
                 if threading.current_thread() is threading.main_thread():
                     signal.signal(signal.SIGINT, signal.SIG_DFL)
                 if sys.stderr.isatty():
                     print(file=sys.stderr)  # after ^C or a progress bar
-                notice("Interrupted")
+                notice(": ".join(["Interrupted", *map(str, abort.args)]))
                 status = INTERRUPTED
             sys.exit(status)
 

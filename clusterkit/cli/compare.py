@@ -62,7 +62,8 @@ if TYPE_CHECKING:
         "comparison",
         is_folder=True,
         check="clusterkit.plots.comparison_report:check_comparison_folder",
-    )
+    ),
+    continues=True,
 )
 def compare(
     source: Path,

@@ -83,7 +83,7 @@ class ShardOfImages(click.ParamType):
 @click.option("--again", is_flag=True, help="Embed all images again, including those in the store.")
 @engine_options("embeds")
 @store_option
-@outputs()
+@outputs(continues=True)
 def embed(
     folders: tuple[str, ...],
     exclude: tuple[str, ...],

@@ -89,7 +89,7 @@ from clusterkit.cli.outputs import LocalPath, Outputs, outputs, say_result, tabl
 )
 @seed_option
 @dry_run_option
-@outputs(table("Write the outcome of each address to this CSV file."))
+@outputs(table("Write the outcome of each address to this CSV file."), continues=True)
 def gather(
     source: Path,
     into: Path,

@@ -153,10 +153,17 @@ class Outputs:
             notice(f"Wrote {', '.join(map(str, self.written))}")
 
 
-def outputs(*files: OutputFile) -> Decorator:
+def outputs(*files: OutputFile, continues: bool = False) -> Decorator:
     """Add the options of a command's output files, ``--overwrite`` and ``--json``.
 
     They are passed to the command as one argument, ``outputs``.
+
+    Parameters
+    ----------
+    *files : OutputFile
+        The options of the files.
+    continues : bool
+        Whether the same command continues an interrupted run, which Ctrl-C then tells.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -167,8 +174,17 @@ def outputs(*files: OutputFile) -> Decorator:
                 if file.check is not None and paths[file.name] is not None:
                     load(file.check)(paths[file.name], overwrite=overwrite)
             asked_for = Outputs(paths, overwrite, as_json)
-            with redirect_stdout(sys.stderr):
-                return command(outputs=asked_for, **arguments)
+            try:
+                with redirect_stdout(sys.stderr):
+                    return command(outputs=asked_for, **arguments)
+            except KeyboardInterrupt:
+                results = [paths[file.name] for file in files if not file.is_folder]
+                # A file that exists by now would be in the way of the same command.
+                is_written = any(path is not None and path.exists() for path in results)
+                starts_anew = arguments.get("dry_run") or arguments.get("again")
+                if not continues or is_written or starts_anew:
+                    raise
+                raise click.Abort("the same command continues") from None
 
         decorated: Callable[..., Any] = _json_option(run)
         if files:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     help="Images whose class is less probable go to unsure/.",
 )
 @dry_run_option
-@outputs()
+@outputs(continues=True)
 def route(
     folders: tuple[str, ...],
     exclude: tuple[str, ...],

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 @outputs(
     picture("Draw the number of images of each class in each part to this file"),
     table("Write the label and part of each image to this CSV file."),
+    continues=True,
 )
 def split(
     source: Path,

@@ -187,7 +187,8 @@ def autoencoder(
         "The file to write, ending in .keras; tables and pictures go to NAME-report/ beside it.",
         "clf.keras",
         check="clusterkit.plots.classifier_report:check_classifier_report",
-    )
+    ),
+    continues=True,
 )
 def classifier(
     source: Path,
