@@ -371,7 +371,9 @@ def test_unknown_ids_and_addresses_are_refused(client: TestClient, what: str) ->
     assert client.get(f"/v1/images/0123456789abcdef/{what}").status_code == 404
     assert client.get(f"/v1/images/%2e%2e%2fetc/{what}").status_code == 404
     assert client.get("/etc/passwd").json()["error"].startswith("there is no /etc/passwd")
-    assert client.get("/v1/predict").status_code == 405
+    answer = client.get("/v1/predict")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json()["error"] == "/v1/predict takes POST, not GET"
 
 
 def test_a_bomb_is_refused(client: TestClient) -> None:

@@ -551,9 +551,10 @@ async def _refuse(_: Request, error: Any) -> Response:
 
 async def _explain_status(request: Request, error: Any) -> Response:
     """Answer an unknown address, or another method."""
+    allowed = (error.headers or {}).get("Allow", "another method")
     texts = {
         404: f"there is no {request.url.path}: /openapi.json lists what there is",
-        405: f"{request.method} is not for {request.url.path}",
+        405: f"{request.url.path} takes {allowed}, not {request.method}",
     }
     said = texts.get(error.status_code, str(error.detail))
     return _json({"error": said}, error.status_code, error.headers)
