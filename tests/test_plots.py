@@ -339,6 +339,17 @@ def test_no_two_lines_of_text_overlap(displays: dict[str, Display], kind: str) -
     check_text_of(displays[kind].figure_)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_text_is_cut_off_by_a_plain_savefig(displays: dict[str, Display], kind: str) -> None:
+    figure = displays[kind].figure_
+    figure.draw_without_rendering()
+    for text in drawn_texts(figure):
+        if text.get_visible() and text.get_text():
+            box = text.get_window_extent()
+            assert figure.bbox.x0 - 1 <= box.x0 < box.x1 <= figure.bbox.x1 + 1, text.get_text()
+            assert figure.bbox.y0 - 1 <= box.y0 < box.y1 <= figure.bbox.y1 + 1, text.get_text()
+
+
 @pytest.mark.parametrize("is_part", [True, False])
 def test_a_legend_below_fits_into_its_part_of_a_figure(
     displays: dict[str, Display], is_part: bool

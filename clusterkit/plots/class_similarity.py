@@ -95,5 +95,5 @@ class ClassSimilarityDisplay(Display):
         shades = (cosines - low) / max(1 - low, 1e-9)
         draw_heat_map(ax, shades, texts, rows=names, columns=names)
         note = of_classes(len(shown), n, "the most similar")
-        ax.set_title(f"cosine similarity of mean embeddings{note}")
+        ax.set_title(f"cosine similarity of mean embeddings{note}", wrap=True)
         self.ax_ = ax

@@ -109,7 +109,7 @@ class ConfusionDisplay(Display):
         draw_heat_map(
             ax, share[np.ix_(shown, shown)], texts, rows=names, columns=names, text_size=7
         )
-        ax.set_title(self.title + of_classes(len(shown), n, "the most mistakes"))
+        ax.set_title(self.title + of_classes(len(shown), n, "the most mistakes"), wrap=True)
         ax.set_xlabel("predicted")
         ax.set_ylabel("true")
         self.ax_ = ax

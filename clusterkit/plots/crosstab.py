@@ -112,7 +112,7 @@ class CrosstabDisplay(Display):
         texts = [[str(count) if count else "" for count in row] for row in shown]
         names = [cluster_name(self.clusters[row]) for row in rows]
         draw_heat_map(ax, share, texts, rows=names, columns=self.label_names[: self.max_columns])
-        ax.set_title(self.title)
+        ax.set_title(self.title, wrap=True)
         ax.set_xlabel(self._left_out(*table.shape))
         self.ax_ = ax
 

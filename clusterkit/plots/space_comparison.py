@@ -118,7 +118,7 @@ class SpaceComparisonDisplay(Display):
         ax.set_xlim(0, max(1.0, *self.score))
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="x", color=RULE)
-        ax.set_title(self.title)
+        ax.set_title(self.title, wrap=True)
         ax.set_xlabel("score and its parts: 0 as by chance, 1 best")
         bars = [handle for handle in ax.containers if handle.get_label()]
         place = ax.get_subplotspec()
@@ -128,7 +128,8 @@ class SpaceComparisonDisplay(Display):
         ax.legend(
             handles=[*bars, *ax.get_lines()],
             loc="upper center",
-            bbox_to_anchor=(0.4, 0),
+            bbox_to_anchor=(0.33, 0),
+            columnspacing=1,
             borderaxespad=4.5,
             ncols=2 if width > _LEGEND else 1,
         )
