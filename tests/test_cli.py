@@ -412,12 +412,15 @@ def test_a_second_run_keeps_the_numbers_and_says_what_changed(project: Path) -> 
     arguments = ["cluster", "--previous", "clusters.csv", "--overwrite"]
     again = run(*arguments, "-k", "3", "--seed", "5")
     assert again.stdout.splitlines()[-1] == "24 of 24 images keep their number"
+    assert "The clusters have no names" in again.stderr
     assert read_clusters("clusters.csv") == before
     merged = run(*arguments, "-k", "2")
     assert "merged: clusters" in merged.stdout
     split = json.loads(run(*arguments, "-k", "3", "--json").stdout)
     assert len(split["identity"]["split"]) == 1
     assert split["identity"]["moved"] == []
+    assert run("label", "clusters.csv", "--name", "0=foxes").exit_code == 0
+    assert "have no names" not in run(*arguments, "-k", "3").stderr
 
 
 @pytest.mark.filterwarnings("default:the (earlier )?clusters are")

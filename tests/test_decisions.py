@@ -298,6 +298,20 @@ def test_an_edit_in_words() -> None:
     assert edited.decisions == Decisions({}, frozenset({7}), (Placed("d", None, 7),))
 
 
+@pytest.mark.parametrize("names", [{}, {0: "dog", 1: "cat"}])
+def test_a_number_counts_beside_the_new_name_of_the_old_cluster(names: dict[int, str]) -> None:
+    edited = read_edits(
+        ["a", "b", "c", "d"],
+        [0, 0, 1, 0],
+        ["fox", "fox", "wolf", "wolf"],
+        written={"a": 0, "b": 0, "c": 1, "d": 1},
+        digests={},
+        names=names,
+    )
+    assert edited.labels == [0, 0, 1, 0]
+    assert edited.decisions == Decisions({0: "fox", 1: "wolf"}, placed=(Placed("d", None, 0),))
+
+
 def test_decisions_are_read_as_they_were_written() -> None:
     decisions = Decisions({3: "fox \udcff"}, frozenset({1}), (Placed("\udcff.png", None, -1),))
     text = json.dumps(decisions.to_dict())

@@ -255,7 +255,9 @@ def cluster(
     outputs.write(result.to_csv)
     outputs.draw(lambda: sheet, "sheet")
     outputs.show(result.to_dict() | {"into": into}, lambda: say_result(result))
-    notice_names("clusters", result.names_from, embeddings)
+    # Names that a person gave are from nowhere else.
+    if result.names_from or not result.names:
+        notice_names("clusters", result.names_from, embeddings)
 
 
 def _choose_stream(

@@ -190,7 +190,9 @@ def read_edits(
         for label, rows in changed.items():
             for row in rows:
                 name = cells[row]
-                if not name or given.get(label) == name:
+                # A row that was given another number may hold the new name of the old one.
+                is_from_other = label != before[row] and given.get(before[row]) == name
+                if not name or given.get(label) == name or is_from_other:
                     continue
                 if name not in number_of:
                     number_of[name] = next(free)
