@@ -333,6 +333,20 @@ def test_a_table_keeps_its_other_columns(table: Path) -> None:
     assert rows["12.png"]["distance"] != ""
 
 
+def test_a_later_run_keeps_the_other_columns(table: Path) -> None:
+    edit(table, {"00.png": {"note": "=blurred", "seen by": "Eve"}, "05.png": {"note": "good"}})
+    moved = bundles(ALL[:20])
+    moved.paths[5] = "elsewhere.png"
+    later = go_on(go_on(table), moved, k=2)
+    later.to_csv(table, overwrite=True)
+    with table.open(newline="") as stream:
+        rows = {row["path"]: row for row in csv.DictReader(stream)}
+    assert list(rows["00.png"])[-2:] == ["note", "seen by"]
+    assert (rows["00.png"]["note"], rows["00.png"]["seen by"]) == ("'=blurred", "Eve")
+    assert (rows["elsewhere.png"]["note"], rows["01.png"]["note"]) == ("good", "")
+    assert go_on(table, moved, k=2).notes["note"]["00.png"] == "=blurred"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -95,6 +95,8 @@ class Clustering(TableResult):
         The level that was taken, and the others, if the number of clusters was to be found.
     confounding : Confounding, optional
         What the removal of confounders changed, if any were to be removed.
+    notes : dict of str to dict of str to str
+        Other columns of the earlier table, such as remarks of a person: the cell of each image.
     """
 
     embeddings: Embeddings | VectorStream
@@ -110,6 +112,7 @@ class Clustering(TableResult):
     decisions: Decisions = field(default_factory=Decisions)
     level: ChosenLevel | None = None
     confounding: Confounding | None = None
+    notes: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def n_clusters(self) -> int:
@@ -214,7 +217,7 @@ class Clustering(TableResult):
     def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write ``path,cluster,distance,exemplar``, and what made it beside as ``.json``.
 
-        Where clusters have names, these follow in a column ``name``.
+        Where clusters have names, these follow in a column ``name``, and then the ``notes``.
 
         Parameters
         ----------
@@ -481,6 +484,7 @@ def cluster(
         decisions=decisions,
         level=chosen,
         confounding=confounding,
+        notes={} if earlier is None else earlier.notes_by_image(),
     )
 
 

@@ -1,7 +1,7 @@
 """Continue from the clusters of an earlier run: a clustering in memory, or its table."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +42,8 @@ class EarlierClusters(NamedTuple):
         How the images were selected from more.
     next_number : int
         The first number that no cluster has or had.
+    notes : dict of str to list of str
+        Other columns of the table.
     """
 
     labels: list[int]
@@ -55,6 +57,13 @@ class EarlierClusters(NamedTuple):
     made_by: Mapping[str, Any] = {}
     selections: tuple[Selection, ...] = ()
     next_number: int = 0
+    notes: Mapping[str, Sequence[str]] = {}
+
+    def notes_by_image(self) -> dict[str, dict[str, str]]:
+        """Return the other columns of the table, with the cell of each image."""
+        return {
+            name: dict(zip(self.paths, cells, strict=True)) for name, cells in self.notes.items()
+        }
 
 
 def network_fingerprint(embeddings: Embeddings | VectorStream) -> str | None:
@@ -108,6 +117,10 @@ def read_earlier(previous: Any) -> EarlierClusters:
             previous.to_dict(),
             made.selections,
             _next_number(previous.labels.tolist(), previous.names, previous.decisions),
+            {
+                name: [cells.get(path, "") for path in made.paths]
+                for name, cells in previous.notes.items()
+            },
         )
     table = previous if isinstance(previous, ClustersTable) else read_clusters(previous)
     return _earlier(table, Origin.read(Path(table.file).with_suffix(".json")))
@@ -152,6 +165,7 @@ def _earlier(table: ClustersTable, origin: Origin | None) -> EarlierClusters:
         made_by,
         known.selections,
         _next_number([*present, *known.clusters.values()], names, decisions),
+        table.notes,
     )
 
 

@@ -91,6 +91,7 @@ def reopen_clustering(clusters_csv: str | Path, embeddings: Any) -> Clustering:
         names=dict(earlier.names),
         decisions=earlier.decisions,
         confounding=Confounding.from_dict(given.made_by.get("without")),
+        notes=earlier.notes_by_image(),
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clusterkit.clustering.decisions import Decisions
+from clusterkit.datasets.label_tables import is_index_name
 from clusterkit.datasets.tables import (
     Table,
     as_text,
@@ -51,7 +52,8 @@ def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = Fal
     clustering : Clustering
         The clusters.
     output : path
-        The CSV file: ``path,cluster,distance,exemplar`` and, if clusters have names, ``name``.
+        The CSV file: ``path,cluster,distance,exemplar`` and, if clusters have names, ``name``; then
+        the notes.
     overwrite : bool
         Whether to overwrite existing files.
 
@@ -82,6 +84,7 @@ def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = Fal
             "" if np.isnan(distance) else f"{distance:.6f}",
             str(bool(exemplar)).lower(),
             *([names.get(label, "")] if names else []),
+            *(cells.get(path, "") for cells in clustering.notes.values()),
         ]
         for path, label, distance, exemplar in zip(
             embeddings.paths, labels, clustering.distances, clustering.exemplars, strict=True
@@ -99,6 +102,7 @@ def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = Fal
         clustering.decisions,
     )
     columns = ["path", "cluster", "distance", "exemplar", *(["name"] if names else [])]
+    columns += clustering.notes
     _write(output, columns, rows, origin)
     return output
 
@@ -295,6 +299,8 @@ class ClustersTable(NamedTuple):
         The distance of each image to the centre of its cluster; NaN if unknown.
     exemplars : list of bool
         Whether each image is the exemplar of its cluster.
+    notes : dict of str to list of str
+        The other columns, which a person has added.
     """
 
     paths: list[str]
@@ -303,6 +309,7 @@ class ClustersTable(NamedTuple):
     file: str | Path
     distances: Sequence[float] = ()
     exemplars: Sequence[bool] = ()
+    notes: Mapping[str, Sequence[str]] = {}
 
     def names(self) -> dict[int, str]:
         """Return the names of the clusters that have one.
@@ -342,7 +349,7 @@ def read_clusters(clusters_csv: str | Path) -> ClustersTable:
     ----------
     clusters_csv : path
         A table with the columns ``path`` and ``cluster`` and optionally ``name``, see
-        :func:`clusterkit.datasets.tables.read_table`; other columns are ignored.
+        :func:`clusterkit.datasets.tables.read_table`; other columns are notes.
 
     Returns
     -------
@@ -392,6 +399,7 @@ def read_clusters(clusters_csv: str | Path) -> ClustersTable:
         clusters_csv,
         [_read_distance(cell) for cell in _cells(table, "distance", known)],
         [cell.strip().casefold() == "true" for cell in _cells(table, "exemplar", known)],
+        _read_notes(opened, known),
     )
 
 
@@ -433,6 +441,18 @@ def _cells(table: Table, name: str, rows: Sequence[int]) -> list[str]:
     column = _find(table, (name,))
     cells = None if column is None else table.column(column)
     return ["" if cells is None else cells[row] for row in rows]
+
+
+def _read_notes(opened: _Opened, rows: Sequence[int]) -> dict[str, list[str]]:
+    """Return the columns that clusterkit does not write, without a row index, in some rows."""
+    table = opened.table
+    own = {_find(table, (name,)) for name in ("distance", "exemplar", "name")}
+    own |= {opened.path_column, opened.cluster_column}
+    return {
+        as_text(name): [unprotect(as_text(table.rows[row][column])) for row in rows]
+        for column, name in enumerate(table.header)
+        if column not in own and not is_index_name(name)
+    }
 
 
 def _read_distance(cell: str) -> float:
