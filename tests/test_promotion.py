@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,17 @@ def test_what_cannot_be_promoted(table: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="does not record the folder of its images"):
         promote(table, tmp_path / "classes")
     assert promote(table, tmp_path / "classes", root=tmp_path).folders == {"fox": 1, "wolf": 2}
+
+
+def test_images_of_a_cluster_that_lost_its_name_are_told(table: Path, tmp_path: Path) -> None:
+    promote(table, tmp_path / "classes", root=tmp_path)
+    told = r"2 images in .*classes, such as wolf/1\.jpg, of clusters without a name now, stay"
+    for dry_run in (True, False):
+        with pytest.warns(Notice, match=told):
+            promote(table, tmp_path / "classes", names={1: ""}, root=tmp_path, dry_run=dry_run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        promote(table, tmp_path / "classes", root=tmp_path)
 
 
 def test_two_names_for_a_cluster(table: Path, tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ class NumberOrAuto(click.ParamType):
     "--previous",
     type=LocalPath(dir_okay=False),
     help="The clusters.csv of an earlier run: clusters that continue keep its numbers, and "
-    "decisions made by hand are kept.",
+    "decisions made by hand and added columns are kept.",
 )
 @selection_options
 @click.option(

@@ -11,13 +11,14 @@ from clusterkit.clustering.earlier import EarlierClusters, read_earlier
 from clusterkit.clustering.moved_files import files_in, find_moved
 from clusterkit.clustering.provenance import LabelOrigin
 from clusterkit.clustering.saved import read_clusters
-from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.routing.manifest import read_manifest
 from clusterkit.routing.sorting import Sorting, check_local, sort_into_folders
 from clusterkit.routing.transfer import is_inside
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.locations import absolute, as_path, find_gone, join
 from clusterkit.utils.noise import NOISE
-from clusterkit.utils.text import plural
+from clusterkit.utils.text import in_shell, plural
 
 
 def promote(
@@ -73,7 +74,8 @@ def promote(
     Warns
     -----
     Notice
-        If files are gone, or the table says that images are not copies.
+        If files are gone, images that an earlier run brought are of no named cluster any more, or
+        the table says that images are not copies.
     """
     clusters = read_earlier(read_clusters(clusters_csv))
     known = dict(clusters.names) | dict(names or {})
@@ -99,7 +101,7 @@ def promote(
             Notice,
             stacklevel=2,
         )
-    return sort_into_folders(
+    found = sort_into_folders(
         files,
         [known[clusters.labels[row]] for row in chosen],
         into,
@@ -110,6 +112,34 @@ def promote(
         dry_run=dry_run,
         progress=progress,
     )
+    _tell_left(clusters, chosen, root, found.into)
+    return found
+
+
+def _tell_left(
+    clusters: EarlierClusters, chosen: Sequence[int], given: str | Path | None, into: Path
+) -> None:
+    """Tell which images of other clusters an earlier run brought, when these had a name."""
+    try:
+        manifest = read_manifest(into)
+    except NotFoundError:
+        return  # a dry run
+    others = set(range(len(clusters.paths))).difference(chosen)
+    root = given or clusters.root or ""
+    sources = {str(absolute(join(root, clusters.paths[row]))) for row in others}
+    left = [
+        transfer.target
+        for transfer in manifest.transfers
+        if transfer.source in sources and os.path.lexists(into / transfer.target)
+    ]
+    if left:
+        warnings.warn(
+            f"{plural(len(left), 'image')} in {into}, such as {left[0]}, of clusters without a "
+            "name now, stay where they are: to sort anew, undo that first with `clusterkit undo "
+            f"{in_shell(into)}`",
+            Notice,
+            stacklevel=3,
+        )
 
 
 def _find_files(
