@@ -964,6 +964,7 @@ def test_the_command_plans_gathers_and_says_what_failed(
         1,
         {"cat": 2, "dog": 1},
     )
+    assert (document["labels"], document["table"]) == (None, str(table))
     assert document["failures"][0]["reason"] == "HTTP 404 Not Found"
     assert Counter(line.split(",")[3] for line in table.read_text().splitlines()[1:]) == {
         "stored": 3,

@@ -67,6 +67,7 @@ def test_a_list_of_titles_becomes_posters_and_a_table_that_trains(
     found = gather(film_recipe(tmp_path, films), tmp_path / "out", **FAST)
     assert not found.failures
     assert found.table is not None
+    assert found.to_dict()["labels"] == str(found.table)
     header, first, *_ = found.table.read_text().splitlines()
     assert header == "path,label,title,rating,year"
     assert first == "images/0.jpg,Drama,The Film 0,0.5,1900"

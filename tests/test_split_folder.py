@@ -400,6 +400,8 @@ def test_the_command(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     planned = CliRunner().invoke(main, [*command, "--table", "t.csv", "--dry-run", "--json"])
     document = json.loads(planned.stdout)
     assert document["parts"] == {"train": 16, "val": 2, "test": 2}
+    assert document["table"] is None
+    assert "t.csv is not written: this is a dry run" in planned.stderr
     assert document["failures"][0]["path"] == "cat/broken.png"
     assert not (tmp_path / "into").exists()
     assert not (tmp_path / "t.csv").exists()
@@ -409,6 +411,10 @@ def test_the_command(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "Left out: cat/broken.png" in done.stderr
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 21
     assert CliRunner().invoke(main, ["undo", "into"]).exit_code == 0
+    lists = ["split", "photos", "--into", "lists", "--mode", "list", "-o", "counts.png", "--json"]
+    document = json.loads(CliRunner().invoke(main, lists).stdout)
+    assert document["list"] == str(tmp_path / "lists/split.csv")
+    assert document["output"] == "counts.png"
     wrong = CliRunner().invoke(main, [*command, "--train", "0.9"])
     assert (wrong.exit_code, wrong.stderr.count("\n")) == (1, 1)
 

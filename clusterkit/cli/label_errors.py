@@ -90,9 +90,8 @@ def label_errors(
     outputs.write(found.to_csv, "table")
     if found.errors:
         outputs.draw(lambda: plots.PredictionsDisplay.from_label_errors(found))
-    elif file := outputs.files["output"]:
-        notice(f"{file} is not written: there are no images to draw")
-        outputs.files["output"] = None
+    else:
+        outputs.skip("there are no images to draw", "output")
     outputs.show(found.to_dict(), lambda: _print(found))
 
 

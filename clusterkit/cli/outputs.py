@@ -142,6 +142,13 @@ class Outputs:
         if self.files[name] is not None:
             self.write(display().save, name)
 
+    def skip(self, reason: str, *names: str) -> None:
+        """Print that requested files, by default all, are not written, and why."""
+        for name in names or self.files:
+            if self.files[name] is not None:
+                notice(f"{self.files[name]} is not written: {reason}")
+                self.files[name] = None
+
     def show(self, document: dict[str, Any], print_text: Callable[[], Any]) -> None:
         """Print the result as JSON or text, and a notice of the written files."""
         with redirect_stdout(self.stdout):

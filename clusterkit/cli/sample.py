@@ -137,7 +137,9 @@ def sample(
         progress=True,
         **columns,
     )
-    if not dry_run:
+    if dry_run:
+        outputs.skip("this is a dry run")
+    else:
         outputs.write(found.to_csv)
         outputs.draw(lambda: plots.SampleDisplay.from_sample(found), "sheet")
     outputs.show(found.to_dict(), lambda: say_result(found))

@@ -108,7 +108,9 @@ def split(
         progress=True,
         **columns,
     )
-    if not dry_run:
+    if dry_run:
+        outputs.skip("this is a dry run")
+    else:
         outputs.write(found.to_csv, "table")
         outputs.draw(lambda: plots.ClassCountsDisplay.from_report(found))
     outputs.show(found.to_dict(), lambda: _print(found))

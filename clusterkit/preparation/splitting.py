@@ -107,7 +107,7 @@ class FolderSplit(TableResult):
             "counts": self.counts,
             "copies": self.copies,
             "failures": [{"path": path, "reason": reason} for path, reason in self.failures],
-            "output": None if self.output is None else str(self.output),
+            "list": None if self.output is None else str(self.output),
             "sorting": None if self.sorting is None else self.sorting.to_dict(),
             "dry_run": self.dry_run,
         }

@@ -95,7 +95,7 @@ class Gathering(TableResult):
             "n_waiting": len(self.waiting),
             "n_removed": len(self.removed),
             "classes": self.class_counts,
-            "table": None if self.table is None else str(self.table),
+            "labels": None if self.table is None else str(self.table),
             "failures": [
                 {"address": row.address, "reason": row.reason, "may_pass": row.may_pass}
                 for row in self.failures
