@@ -523,6 +523,8 @@ def test_the_shell_completes_commands_and_spaces(project: Path) -> None:
     (project / "my.keras").touch()
     assert complete("embed photos -e my") == ["my.keras"]
     assert complete("embed -e resnet50-") == ["resnet50-predictions"]
+    for words in ("embed ph", "check ph", "similar ph", "explain a.png ph", "predict ph"):
+        assert complete(words) == ["file,ph"], words
 
 
 @pytest.mark.parametrize("backend", ["torch", "nonsense"])

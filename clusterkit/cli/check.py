@@ -4,12 +4,18 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import dry_run_option, exclude_option, space_option, store_option
+from clusterkit.cli.options import (
+    dry_run_option,
+    exclude_option,
+    folders_argument,
+    space_option,
+    store_option,
+)
 from clusterkit.cli.outputs import LocalPath, Outputs, outputs, picture, say_result, table
 
 
 @click.command()
-@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@folders_argument
 @exclude_option
 @click.option(
     "--keep",

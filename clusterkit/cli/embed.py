@@ -10,6 +10,7 @@ from clusterkit.cli.options import (
     engine_options,
     exclude_option,
     extractor_file,
+    folders_argument,
     notice_unused,
     resize_option,
     store_option,
@@ -39,7 +40,7 @@ class ShardOfImages(click.ParamType):
 
 
 @click.command()
-@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@folders_argument
 @exclude_option
 @click.option(
     "-e",

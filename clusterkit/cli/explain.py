@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from clusterkit.cli.options import (
+    complete_file,
     extractor_file,
     open_search,
     space_option,
@@ -16,8 +17,8 @@ from clusterkit.cli.outputs import Outputs, outputs, picture, say_result
 
 
 @click.command()
-@click.argument("image_a")
-@click.argument("image_b")
+@click.argument("image_a", shell_complete=complete_file)
+@click.argument("image_b", shell_complete=complete_file)
 @space_option
 @weights_option
 @stream_option

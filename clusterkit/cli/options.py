@@ -56,6 +56,13 @@ def complete_extractor(
     return _complete(extractor_names(), incomplete)
 
 
+def complete_file(
+    ctx: click.Context, option: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Let the shell complete names of files and folders, of which click knows only for paths."""
+    return [CompletionItem(incomplete, type="file")]
+
+
 def _complete(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
     """Return the names, and the files of autoencoders, that start with what was typed."""
     files = (str(file) for file in Path().glob("*.keras"))
@@ -66,6 +73,9 @@ def _complete(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
     ]
 
 
+folders_argument = click.argument(
+    "folders", nargs=-1, required=True, metavar="FOLDER...", shell_complete=complete_file
+)
 store_option = click.option(
     "-s",
     "--store",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clusterkit.cli.options import exclude_option, model_option
+from clusterkit.cli.options import complete_file, exclude_option, model_option
 from clusterkit.cli.outputs import Outputs, notice, outputs, picture, say_result, table
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", shell_complete=complete_file)
 @exclude_option
 @model_option
 @outputs(

@@ -8,6 +8,7 @@ import click
 from clusterkit.cli.options import (
     dry_run_option,
     exclude_option,
+    folders_argument,
     into_option,
     mode_option,
     model_option,
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@folders_argument
 @exclude_option
 @model_option
 @into_option("Make the classes' folders in this one.")

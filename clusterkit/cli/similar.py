@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clusterkit.cli.options import (
+    complete_file,
     extractor_file,
     open_search,
     space_option,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("image")
+@click.argument("image", shell_complete=complete_file)
 @top_option
 @space_option
 @weights_option

@@ -17,6 +17,7 @@ from clusterkit.cli.options import (
     epochs_option,
     exclude_option,
     fine_tune_option,
+    folders_argument,
     image_size_option,
     learning_rate_option,
     not_copies_option,
@@ -51,7 +52,7 @@ def train() -> None:
 
 
 @train.command()
-@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@folders_argument
 @exclude_option
 @click.option(
     "--latent-size",
