@@ -708,6 +708,29 @@ def _wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def test_a_store_that_goes_away_is_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = import_many(tmp_path, np.eye(3, dtype=np.float32))
+    looks: list[float] = []
+    app = create_app(store, look_seconds=0.01)
+    statuses = app.service.sources.statuses
+
+    def look(sources: Sources) -> Any:
+        looks.append(time.monotonic())
+        return statuses()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Sources, "statuses", look)
+        with TestClient(app, base_url="http://localhost") as client:
+            store.rename(tmp_path / "away")
+            n_looks = len(looks)
+            _wait_for(lambda: len(looks) > n_looks + 5)
+            assert client.get("/v1/describe").json()["images"] == 3
+            assert 'loads_total{outcome="failed"} 1' in client.get("/metrics").text
+    assert caplog.text.count("a change was not taken over: no embeddings in the store") == 1
+
+
 def test_a_default_that_changes_while_it_is_loaded_is_loaded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,13 +37,13 @@ _PROTOCOL_VERSION = "1.0"
 _MAX_NEIGHBORS = 1000
 # Side of an image that is opened in the page.
 _OPEN_SIDE = 1024
-_WAIT = (
-    '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="1">'
-    "<title>clusterkit</title><p>The page is being made …</p></html>"
-)
-_TOO_MANY = (
+_HEAD = (
     '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>clusterkit</title>'
-    "<p>The store holds {n_images:,} images, and a page shows at most {most:,}. "
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+)
+_WAIT = f'{_HEAD}<meta http-equiv="refresh" content="1"><p>The page is being made …</p></html>'
+_TOO_MANY = (
+    f"{_HEAD}<p>The store holds {{n_images:,}} images, and a page shows at most {{most:,}}. "
     "<code>clusterkit report</code> writes one of some of them, such as one cluster. "
     "All of them are searched by the calls of <a href='/openapi.json'>the API</a>.</p></html>"
 )

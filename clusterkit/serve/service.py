@@ -112,6 +112,7 @@ class Service:
     async def follow_changes(self, seconds: float) -> None:
         """Check regularly for changed files; load them in the background, and swap them in."""
         failed: Any = None
+        told: Any = None
         while True:
             await asyncio.sleep(seconds)
             try:
@@ -120,7 +121,7 @@ class Service:
                     continue
                 failed = now
                 served = await asyncio.to_thread(self.sources.load, self.served)
-                failed = None
+                failed = told = None
                 if self.served.catalogue is not None and self.served.catalogue.index is not None:
                     # The replacement must find neighbours as fast as the present state.
                     await self._index(served)
@@ -128,8 +129,11 @@ class Service:
                 self.metrics.loads.labels("swapped").inc()
             except Exception as error:
                 # The present state is kept; a file that is being written will change again.
-                self.metrics.loads.labels("failed").inc()
-                _LOG.warning("a change was not taken over: %s", error)
+                # A store that stays away is the same change at each look.
+                if told != (failed, str(error)):
+                    told = failed, str(error)
+                    self.metrics.loads.labels("failed").inc()
+                    _LOG.warning("a change was not taken over: %s", error)
 
     async def index_images(self, seconds: float) -> None:
         """Check regularly for many images without an index, and build it."""
