@@ -47,10 +47,12 @@ from clusterkit.plots import (
     LearningCurvesDisplay,
     LossCurveDisplay,
     MapDisplay,
+    NetworkCurvesDisplay,
     PredictionsDisplay,
     RankingCurvesDisplay,
     ReconstructionDisplay,
     ReliabilityDisplay,
+    SampleDisplay,
     SpaceComparisonDisplay,
     check_figure_path,
     check_sheet_path,
@@ -59,6 +61,7 @@ from clusterkit.plots import (
 )
 from clusterkit.plots.audit import PropertyBar
 from clusterkit.plots.inspection import ClusterRow
+from clusterkit.plots.predictions import PredictionLine
 from clusterkit.plots.style import BLUE, INK, VERMILION, cluster_color, fit, wrap
 from clusterkit.similarity.similar import explain
 from clusterkit.similarity.space_audit import Audit
@@ -1131,6 +1134,63 @@ def test_map_of_identical_vectors(emb: Embeddings) -> None:
     render_figure(display)
 
 
+PIXELS = np.zeros((4, 4, 3), np.uint8)
+LINES = [PredictionLine("cat", 0.5, "#000000")]
+ONE_EPOCH = {"accuracy": [0.5], "val_accuracy": [0.5]}
+
+
+@pytest.mark.parametrize(
+    ("display", "message"),
+    [
+        (ConfusionDisplay([], []), r"must have the shape \(0, 0\)"),
+        (ConfusionDisplay(np.zeros((0, 0)), []), "at least one class"),
+        (ClassSimilarityDisplay([[np.nan]], ["a"]), "at least one class with images"),
+        (CrosstabDisplay([1, 2], [0, 1], ["a"]), r"\(2, 1\).*Received: \(2,\)"),
+        (CrosstabDisplay(np.zeros((0, 2)), [], ["a", "b"]), "at least one cluster"),
+        (CrosstabDisplay(np.zeros((2, 0)), [0, 1], []), "at least one label"),
+        (ElbowDisplay([], []), "at least one number of clusters"),
+        (ElbowDisplay([2, 3], [1.0]), "inertia must hold one value.*Received: 1, not 2"),
+        (GalleryDisplay([PIXELS, PIXELS], titles=["a"]), "titles must hold.*Received: 1, not 2"),
+        (PredictionsDisplay([PIXELS], [LINES], []), "names must hold.*Received: 0, not 1"),
+        (SampleDisplay([PIXELS], ["a"], []), "texts must hold one value for each picture"),
+        (MapDisplay([], []), r"positions must have the shape \(n, 2\)"),
+        (MapDisplay(np.zeros((0, 2)), []), "at least one image"),
+        (MapDisplay([[0, 1], [1, 0]], [0]), "labels must hold one value for each image"),
+        (NetworkCurvesDisplay({}, best_epochs=[]), "at least one network"),
+        (NetworkCurvesDisplay({"a": ONE_EPOCH}, best_epochs=[]), "best_epochs must hold one value"),
+        (ReconstructionDisplay([PIXELS], [PIXELS], psnr=[]), "psnr must hold one value"),
+        (SpaceComparisonDisplay([], []), "at least one space"),
+        (SpaceComparisonDisplay(["a"], [0.5], others={"b": []}), "b must hold one value"),
+        (LossCurveDisplay([]), "at least one epoch"),
+        (LearningCurvesDisplay({"loss": []}, best_epoch=1), "at least one epoch"),
+    ],
+)
+def test_what_cannot_be_drawn_is_an_error_before_anything_is_drawn(
+    display: Display, message: str
+) -> None:
+    figure = Figure()
+    ax = figure.add_subplot()
+    before = len(ax.get_children())
+    with pytest.raises(InvalidInputError, match=message):
+        display.plot(ax=ax)
+    assert (figure.axes, len(ax.get_children())) == ([ax], before)
+
+
+def test_a_figure_that_is_not_a_number_has_an_empty_bar() -> None:
+    row = ClusterRow(0, "", 1, np.nan, [], [], [])
+    bar = PropertyBar("tone", np.nan, 0.2, follows=False)
+    for display in (InspectionDisplay([row]), AuditDisplay([bar])):
+        widths = [patch.get_width() for patch in display.plot().ax_.patches]
+        assert 0 in widths
+
+
+def test_classes_without_images_have_no_similarity() -> None:
+    cosines = np.full((3, 3), np.nan)
+    cosines[np.ix_([0, 2], [0, 2])] = [[1, 0.5], [0.5, 1]]
+    display = ClassSimilarityDisplay(cosines, ["cat", "dog", "fox"]).plot()
+    assert [label.get_text() for label in display.ax_.get_yticklabels()] == ["cat", "fox"]
+
+
 def test_a_confusion_matrix_shows_counts_and_rates() -> None:
     texts = {text.get_text() for text in ConfusionDisplay.from_report(report()).ax_.texts}
     assert texts == {"1\n50 %", "1\n100 %"}
@@ -1149,6 +1209,9 @@ def test_learning_curves_mark_the_epoch_that_was_kept() -> None:
         training, validation, mark = axes.get_lines()
         assert (training.get_linestyle(), validation.get_linestyle()) == ("--", "-")
         assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (2, value)
+    one = {f"{part}{name}": [0.5] for part in ("", "val_") for name in ("loss", "accuracy")}
+    training, *_ = LearningCurvesDisplay(one, best_epoch=1).plot().axes_[0].get_lines()
+    assert training.get_marker() == "."
 
 
 def test_one_image_is_no_images_and_nothing_is_minus_zero() -> None:

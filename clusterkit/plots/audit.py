@@ -106,6 +106,11 @@ class AuditDisplay(Display):
             title += f" This is of {audit.sampled}."
         return cls(bars, images=images, title=title).plot(ax=ax)
 
+    def _check(self) -> None:
+        """Check that there is something to draw."""
+        if not (self.bars or self.images or self.title):
+            raise InvalidInputError("there must be something to draw. Received: nothing")
+
     def _title(self) -> str:
         """Return the wrapped title."""
         return wrap(self.title, _WIDTH, size=9, lines=6)
@@ -119,8 +124,6 @@ class AuditDisplay(Display):
 
     def _draw(self, ax: Axes) -> None:
         """Draw the title, the bars and the pictures below each other."""
-        if not (self.bars or self.images or self.title):
-            raise InvalidInputError("there must be something to draw. Received: nothing")
         sheet = Sheet(ax, *self._size())
         lines = self._title().count("\n") + 1
         sheet.lines(self._title(), _MARGIN, _MARGIN + 6.5 * lines, size=9)
@@ -134,7 +137,7 @@ class AuditDisplay(Display):
                 color = VERMILION if bar.follows else BLUE
                 sheet.line(bar.name, left - 8, y + 7, _NAME - 8, size=9, ha="right")
                 sheet.box(left, y + 2, _BAR, 10, color=RULE)
-                sheet.box(left, y + 2, _BAR * max(0.0, min(1, bar.correlation)), 10, color=color)
+                sheet.box(left, y + 2, _BAR * min(1.0, max(0.0, bar.correlation)), 10, color=color)
                 sheet.box(left + _BAR * bar.limit, y, 1.2, 14, color=INK)
                 weight = "bold" if bar.follows else "normal"
                 text = f"{bar.correlation:z.2f}"

@@ -91,6 +91,11 @@ class CheckDisplay(Display):
         title = check.to_text().partition("\n")[0]
         return cls(check.counts, images, classes=check.classes, title=title).plot(ax=ax)
 
+    def _check(self) -> None:
+        """Check that there is something to draw."""
+        if not (self.counts or self.classes or self.title):
+            raise InvalidInputError("there must be something to draw. Received: nothing")
+
     def _title(self) -> str:
         """Return the wrapped title."""
         return wrap(self.title, _WIDTH, size=10, lines=3)
@@ -109,8 +114,6 @@ class CheckDisplay(Display):
 
     def _draw(self, ax: Axes) -> None:
         """Draw the title, a row for each kind, and a bar for each class."""
-        if not (self.counts or self.classes or self.title):
-            raise InvalidInputError("there must be something to draw. Received: nothing")
         sheet = Sheet(ax, *self._size())
         n_lines = self._title().count("\n") + 1
         sheet.lines(self._title(), _MARGIN, _MARGIN + 7.0 * n_lines, size=10)
@@ -143,7 +146,7 @@ class CheckDisplay(Display):
         sheet.line(name, left - 8, y, _NAME - 8, size=9, ha="right")
         width = 0.6 * _BAR
         sheet.box(left, y - 5, width, 10, color=RULE)
-        sheet.box(left, y - 5, width * count / highest, 10, color=color)
+        sheet.box(left, y - 5, width * count / max(1, highest), 10, color=color)
         sheet.line(f"{count:,}", left + width + 6, y, _BAR - width, size=9)
 
 

@@ -9,8 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display, highest, of_classes
+from clusterkit.plots.display import Display, check_some, highest, of_classes
 from clusterkit.plots.style import BLUE, GREEN, ORANGE, PURPLE, QUIET, RULE, fit
 
 if TYPE_CHECKING:
@@ -64,6 +63,10 @@ class ClassCountsDisplay(Display):
         """
         return cls(report.counts).plot(ax=ax)
 
+    def _check(self) -> None:
+        """Check that there is something to draw."""
+        check_some(self._parts(), "image")
+
     def _parts(self) -> dict[str, Mapping[str, int]]:
         """Return the parts that have images."""
         return {part: classes for part, classes in self.counts.items() if any(classes.values())}
@@ -87,8 +90,6 @@ class ClassCountsDisplay(Display):
     def _draw(self, ax: Axes) -> None:
         """Draw a group of bars for each class."""
         parts, classes = self._parts(), self._shown()
-        if not parts:
-            raise InvalidInputError("there must be at least one image. Received: none")
         group = _BAR * len(parts) + _GAP
         rows = np.arange(len(classes))
         for index, (part, numbers) in enumerate(parts.items()):
@@ -104,6 +105,7 @@ class ClassCountsDisplay(Display):
         ax.set_xlabel(f"images{note}")
         ax.margins(x=0.08)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_formatter("{x:,.0f}")
         ax.grid(axis="x", color=RULE)
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(parts))
         self.ax_ = ax

@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display, highest, of_classes
+from clusterkit.plots.display import Display, check_some, highest, of_classes
 from clusterkit.plots.style import BLUE, GREEN, INK, ORANGE, QUIET, RULE, SKY, fit, wrap
 
 if TYPE_CHECKING:
@@ -76,14 +75,16 @@ class ClassScoresDisplay(Display):
         title = f"weighted F1 {report.weighted['f1']:.3f}, macro F1 {report.macro['f1']:.3f}"
         return cls(report.per_class, title=title).plot(ax=ax)
 
+    def _check(self) -> None:
+        """Check that there is something to draw."""
+        check_some(self.scores, "class")
+
     def _size(self) -> tuple[float, float]:
         """Return the size of a new figure in points."""
         return _WIDTH, 112 + _ROW * min(len(self.scores), self.max_classes)
 
     def _draw(self, ax: Axes) -> None:
         """Draw the scores, and the numbers of images beside them."""
-        if not self.scores:
-            raise InvalidInputError("there must be at least one class. Received: none")
         self.axes_ = self._divide(ax, 1, 2, sharey=True, width_ratios=(3, 1))[0]
         left, right = self.axes_
         names = list(self.scores)
@@ -122,3 +123,4 @@ def _draw_support(ax: Axes, support: Sequence[float]) -> None:
     ax.set_title("images")
     ax.margins(x=0.25)
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    ax.xaxis.set_major_formatter("{x:,.0f}")

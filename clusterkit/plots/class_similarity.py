@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display, highest, of_classes
+from clusterkit.plots.display import Display, check_some, highest, of_classes
 from clusterkit.plots.heat_map import draw_heat_map, square_size
 
 if TYPE_CHECKING:
@@ -74,12 +74,8 @@ class ClassSimilarityDisplay(Display):
             raise InvalidInputError("the report was made without embeddings of the images")
         return cls(report.class_similarity, report.classes).plot(ax=ax)
 
-    def _size(self) -> tuple[float, float]:
-        """Return the size of a new figure in points."""
-        return square_size(min(len(self.classes), self.max_classes), _CELL)
-
-    def _draw(self, ax: Axes) -> None:
-        """Draw the table."""
+    def _check(self) -> None:
+        """Check that there is something to draw, with a row for each class."""
         cosines = np.asarray(self.similarity, float)
         n = len(self.classes)
         if cosines.shape != (n, n):
@@ -87,10 +83,25 @@ class ClassSimilarityDisplay(Display):
                 f"similarity must have the shape ({n}, {n}), one row and one column per class. "
                 f"Received: {cosines.shape}"
             )
+        check_some(self._with_images(), "class with images")
+
+    def _with_images(self) -> NDArray[np.intp]:
+        """Return the rows of the classes with images."""
+        return np.flatnonzero(~np.isnan(np.asarray(self.similarity, float)).all(axis=1))
+
+    def _size(self) -> tuple[float, float]:
+        """Return the size of a new figure in points."""
+        return square_size(min(len(self._with_images()), self.max_classes), _CELL)
+
+    def _draw(self, ax: Axes) -> None:
+        """Draw the table."""
+        rows = self._with_images()
+        n = len(rows)
+        cosines = np.asarray(self.similarity, float)[np.ix_(rows, rows)]
         others = np.where(np.eye(n, dtype=bool) | np.isnan(cosines), -1, cosines)
         shown = highest(others.max(axis=1), self.max_classes)
-        cosines, names = cosines[np.ix_(shown, shown)], [self.classes[row] for row in shown]
-        low = np.nanmin(cosines) if np.isfinite(cosines).any() else 0.0
+        cosines, names = cosines[np.ix_(shown, shown)], [self.classes[row] for row in rows[shown]]
+        low = np.nanmin(cosines)
         texts = [[f"{value:.2f}" if np.isfinite(value) else "" for value in row] for row in cosines]
         shades = (cosines - low) / max(1 - low, 1e-9)
         draw_heat_map(ax, shades, texts, rows=names, columns=names)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display, highest, of_classes
+from clusterkit.plots.display import Display, check_some, highest, of_classes
 from clusterkit.plots.heat_map import draw_heat_map, square_size
 from clusterkit.utils.text import percent
 
@@ -85,12 +85,8 @@ class ConfusionDisplay(Display):
         title = f"accuracy {report.accuracy:.3f} of {len(report.names):,} images"
         return cls(table, report.classes, title=title).plot(ax=ax)
 
-    def _size(self) -> tuple[float, float]:
-        """Return the size of a new figure in points."""
-        return square_size(min(len(self.classes), self.max_classes), _CELL)
-
-    def _draw(self, ax: Axes) -> None:
-        """Draw the table."""
+    def _check(self) -> None:
+        """Check that there is something to draw, with a row for each class."""
         table = np.asarray(self.table)
         n = len(self.classes)
         if table.shape != (n, n):
@@ -98,6 +94,15 @@ class ConfusionDisplay(Display):
                 f"table must have the shape ({n}, {n}), one row and one column per class. "
                 f"Received: {table.shape}"
             )
+        check_some(self.classes, "class")
+
+    def _size(self) -> tuple[float, float]:
+        """Return the size of a new figure in points."""
+        return square_size(min(len(self.classes), self.max_classes), _CELL)
+
+    def _draw(self, ax: Axes) -> None:
+        """Draw the table."""
+        table, n = np.asarray(self.table), len(self.classes)
         share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
         mistakes = table.sum(axis=0) + table.sum(axis=1) - 2 * np.diagonal(table)
         shown = highest(mistakes, self.max_classes)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clusterkit.clusterers.distances import margins_to_others
 from clusterkit.datasets.copies import find_first_copies
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display, check_figure_path, save_figure
+from clusterkit.plots.display import Display, check_figure_path, check_some, save_figure
 from clusterkit.plots.pictures import N_CANDIDATES, Sheet, and_more, load_pictures
 from clusterkit.plots.style import QUIET, cluster_color, cluster_name
 from clusterkit.similarity.scaling import as_scaling
@@ -130,8 +130,12 @@ class ContactSheetDisplay(Display):
         """
         chosen = _choose(clustering, clusters, n_images, show, random_state)
         kwargs = _described(clustering, chosen, kwargs)
-        n_images = max(map(len, chosen.files.values())) if show == "all" else n_images
+        n_images = max(map(len, chosen.files.values()), default=0) if show == "all" else n_images
         return cls(chosen.files, n_images=n_images, **kwargs).plot(ax=ax)
+
+    def _check(self) -> None:
+        """Check that there is something to draw."""
+        check_some(self.files, "cluster")
 
     def _clusters(self) -> list[int]:
         """Return the clusters by number, with noise last."""
@@ -165,8 +169,6 @@ class ContactSheetDisplay(Display):
 
     def _draw(self, ax: Axes) -> None:
         """Draw the clusters below each other."""
-        if not self.files:
-            raise InvalidInputError("a contact sheet needs at least one cluster. Received: none")
         width, height = self._size()
         sheet = Sheet(ax, width, height)
         clusters = self._clusters()
@@ -177,7 +179,7 @@ class ContactSheetDisplay(Display):
             y += self._n_rows(cluster) * self._row
         if hidden:
             images = sum(map(self._count, hidden))
-            note = f"{and_more(len(hidden), 'cluster')} with {images:,} images"
+            note = f"{and_more(len(hidden), 'cluster')} with {plural(images, 'image')}"
             sheet.line(note, _MARGIN, height - _MARGIN, width - 2 * _MARGIN, color=QUIET)
         self.ax_ = ax
 

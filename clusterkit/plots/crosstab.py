@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display
+from clusterkit.plots.display import Display, check_some
 from clusterkit.plots.heat_map import NAME, draw_heat_map
 from clusterkit.plots.pictures import and_more
 from clusterkit.plots.style import cluster_name
@@ -90,6 +90,17 @@ class CrosstabDisplay(Display):
         display = cls(evaluation.table, clusters, evaluation.label_names, title=title)
         return display.plot(ax=ax)
 
+    def _check(self) -> None:
+        """Check that there is something to draw, with a row for each cluster."""
+        shape = len(self.clusters), len(self.label_names)
+        if np.shape(self.table) != shape:
+            raise InvalidInputError(
+                f"table must have the shape {shape}: one row per cluster, one column per label. "
+                f"Received: {np.shape(self.table)}"
+            )
+        check_some(self.clusters, "cluster")
+        check_some(self.label_names, "label")
+
     def _size(self) -> tuple[float, float]:
         """Return the size of a new figure in points."""
         rows, columns = np.shape(self.table)
@@ -99,11 +110,6 @@ class CrosstabDisplay(Display):
     def _draw(self, ax: Axes) -> None:
         """Draw the table."""
         table = np.asarray(self.table)
-        if table.ndim != 2 or table.shape != (len(self.clusters), len(self.label_names)):
-            raise InvalidInputError(
-                f"table must have the shape ({len(self.clusters)}, {len(self.label_names)}): one "
-                f"row per cluster, one column per label. Received: {table.shape}"
-            )
         is_noise = np.array([cluster == -1 for cluster in self.clusters])
         order = np.lexsort((-table.max(axis=1, initial=0), table.argmax(axis=1), is_noise))
         rows = order[: self.max_rows]

@@ -77,8 +77,8 @@ class Display(ABC):
         Raises
         ------
         InvalidInputError
-            If there is nothing to draw, a parameter that is a number is not one of at least 1, or
-            ``ax`` is not an Axes of two dimensions in a figure.
+            If there is nothing to draw, parameters differ in length, one that is a number is not
+            one of at least 1, or ``ax`` is not an Axes of two dimensions in a figure.
 
         Warns
         -----
@@ -88,6 +88,7 @@ class Display(ABC):
         for name in _NUMBERS:
             if hasattr(self, name):
                 check_at_least(getattr(self, name), 1, name)
+        self._check()
         if ax is not None and not isinstance(ax, Axes):
             raise InvalidInputError(
                 "ax must be one Axes, such as plt.subplots()[1] or one of its array. "
@@ -138,6 +139,9 @@ class Display(ABC):
         ax.set_axis_off()
         shared = {key: kwargs.pop(key) for key in ("sharex", "sharey") if key in kwargs}
         return place.subgridspec(rows, columns, **kwargs).subplots(squeeze=False, **shared)
+
+    def _check(self) -> None:  # noqa: B027 (what most displays check)
+        """Raise InvalidInputError if the parameters cannot be drawn."""
 
     @abstractmethod
     def _size(self) -> tuple[float, float]:
@@ -241,6 +245,40 @@ def _warn_of_unknown_letters(axes: list[Axes]) -> None:
             Notice,
             stacklevel=3,
         )
+
+
+def check_some(values: Any, noun: str) -> None:
+    """Raise InvalidInputError if there is nothing to draw.
+
+    Parameters
+    ----------
+    values : sized
+        What is drawn.
+    noun : str
+        Name of one value, for the message.
+    """
+    if not len(values):
+        raise InvalidInputError(f"there must be at least one {noun}. Received: none")
+
+
+def check_lengths(count: int, noun: str, **values: Any) -> None:
+    """Raise InvalidInputError unless parameters have the same length; None are left out.
+
+    Parameters
+    ----------
+    count : int
+        Length that they must have.
+    noun : str
+        What they are values of.
+    **values
+        The parameters by their names.
+    """
+    for name, some in values.items():
+        if some is not None and len(some) != count:
+            raise InvalidInputError(
+                f"{name} must hold one value for each {noun}. "
+                f"Received: {len(some):,}, not {count:,}"
+            )
 
 
 def highest(values: ArrayLike, count: int) -> list[int]:

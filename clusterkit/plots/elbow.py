@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from clusterkit.plots.display import Display
+from clusterkit.plots.display import Display, check_lengths, check_some
 from clusterkit.plots.style import BLUE, INK, QUIET, RULE, SKY, VERMILION, text_width, wrap
 
 if TYPE_CHECKING:
@@ -151,6 +151,13 @@ class ElbowDisplay(Display):
         """
         self._is_single = ax is not None
         return super().plot(ax)
+
+    def _check(self) -> None:
+        """Check that there is something to draw, with a value for each number."""
+        numbers = np.asarray(self.n_clusters)
+        check_some(numbers, "number of clusters")
+        curves = {"inertia": self.inertia, "probability": self.probability, **(self.indices or {})}
+        check_lengths(len(numbers), "number of clusters", **curves)
 
     def _panels(self) -> dict[str, NDArray[np.float64]]:
         """Return the indices with any finite value."""

@@ -47,6 +47,8 @@ class GalleryDisplay(PictureGrid):
         Set by :meth:`plot`.
     """
 
+    _texts = ("titles", "captions")
+
     def __init__(
         self,
         pictures: Sequence[str | Path | NDArray[Any]],

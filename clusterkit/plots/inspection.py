@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from matplotlib.axes import Axes
 
 from clusterkit.datasets.copies import find_first_copies
-from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display
+from clusterkit.plots.display import Display, check_some
 from clusterkit.plots.pictures import N_CANDIDATES, Sheet, and_more, load_pictures
 from clusterkit.plots.style import QUIET, RULE, cluster_color, cluster_name, text_width
 from clusterkit.utils.noise import NOISE
@@ -103,6 +102,10 @@ class InspectionDisplay(Display):
         ]
         return cls(rows).plot(ax=ax)
 
+    def _check(self) -> None:
+        """Check that there is something to draw."""
+        check_some(self.rows, "cluster")
+
     def _size(self) -> tuple[float, float]:
         """Return the size of the sheet, in points."""
         shown = min(len(self.rows), _MAX_CLUSTERS)
@@ -128,8 +131,6 @@ class InspectionDisplay(Display):
 
     def _draw(self, ax: Axes) -> None:
         """Draw one row per cluster."""
-        if not self.rows:
-            raise InvalidInputError("there must be at least one cluster. Received: none")
         width, height = self._size()
         sheet = Sheet(ax, width, height)
         groups = self._groups()
@@ -155,7 +156,7 @@ class InspectionDisplay(Display):
             bar = y + _SIDE - 7
             sheet.line(f"silhouette {row.silhouette:z.2f}", x, bar - 7, width, color=QUIET)
             sheet.box(x, bar, width, 4, color=RULE)
-            sheet.box(x, bar, width * max(0, min(1, row.silhouette)), 4, color=color)
+            sheet.box(x, bar, width * min(1, max(0, row.silhouette)), 4, color=color)
         for column, group in enumerate(groups):
             images = _images(row)[group]
             left = _MARGIN + _HEAD + column * _GROUP

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display
+from clusterkit.plots.display import Display, check_lengths, check_some
 from clusterkit.plots.pictures import and_more, load_pictures
 from clusterkit.plots.style import cluster_color, fit, on_color
 from clusterkit.similarity.projection import project
@@ -120,6 +120,16 @@ class MapDisplay(Display):
             ),
         )
         return display.plot(ax=ax)
+
+    def _check(self) -> None:
+        """Check that there is something to draw, with a value for each image."""
+        positions = np.asarray(self.positions, float)
+        if positions.ndim != 2 or positions.shape[1] != 2:
+            raise InvalidInputError(
+                f"positions must have the shape (n, 2). Received: {positions.shape}"
+            )
+        check_some(positions, "image")
+        check_lengths(len(positions), "image", labels=self.labels, files=self.files)
 
     def _size(self) -> tuple[float, float]:
         """Return the size of a new figure in points."""

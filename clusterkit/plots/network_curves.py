@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from clusterkit.plots.display import Display
+from clusterkit.plots.display import Display, check_lengths, check_some
 from clusterkit.plots.style import BLUE, INK, QUIET, RULE, VERMILION, fit
+from clusterkit.plots.training import draw_curve
 
 if TYPE_CHECKING:
     from clusterkit.classifiers.comparison.compare import NetworkComparison
@@ -81,6 +81,11 @@ class NetworkCurvesDisplay(Display):
             test=measured,
         ).plot(ax=ax)
 
+    def _check(self) -> None:
+        """Check that there is something to draw, with a value for each network."""
+        check_some(self.histories, "network")
+        check_lengths(len(self.histories), "network", best_epochs=self.best_epochs, test=self.test)
+
     @property
     def _grid(self) -> tuple[int, int]:
         """Rows and columns of panels."""
@@ -115,12 +120,12 @@ class NetworkCurvesDisplay(Display):
         """Draw one network, in front of the others."""
         for other, history in self.histories.items():
             if other != name:
-                _draw_curve(axes, history["val_accuracy"], color=RULE, linewidth=1)
+                draw_curve(axes, history["val_accuracy"], color=RULE, linewidth=1)
         history = self.histories[name]
-        _draw_curve(axes, history["accuracy"], color=INK, linestyle="--", label="training")
+        draw_curve(axes, history["accuracy"], color=INK, linestyle="--", label="training")
         validation = history["val_accuracy"]
         label = f"validation {validation[kept - 1]:.4f}"
-        _draw_curve(axes, validation, color=BLUE, label=label)
+        draw_curve(axes, validation, color=BLUE, label=label)
         axes.plot(kept, validation[kept - 1], "o", color=BLUE, markersize=5)
         if measured is not None:
             label = f"test {measured:.4f}"
@@ -129,9 +134,3 @@ class NetworkCurvesDisplay(Display):
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         axes.grid(axis="y", color=RULE)
         axes.legend(labelcolor=QUIET)
-
-
-def _draw_curve(axes: Axes, values: Sequence[float], **style: Any) -> None:
-    """Draw values over epochs, counted from 1; a single value is drawn as a dot."""
-    marker = "." if len(values) == 1 else None
-    axes.plot(np.arange(1, len(values) + 1), values, marker=marker, **style)

@@ -16,7 +16,7 @@ from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import read_bytes
 from clusterkit.images.pixels import to_rgb
-from clusterkit.plots.display import Display
+from clusterkit.plots.display import Display, check_lengths, check_some
 from clusterkit.plots.style import INK, QUIET, RULE, TILE, fit, wrap
 from clusterkit.utils.locations import reading_workers
 from clusterkit.utils.parallel import map_ahead
@@ -226,8 +226,16 @@ class PictureGrid(Display):
     columns: int
     max_pictures: int
     title: str = ""
+    # Parameters with a value for each picture.
+    _texts: tuple[str, ...] = ()
     ax_: Axes
     _fills_figure = True
+
+    def _check(self) -> None:
+        """Check that there is something to draw, with a value for each picture."""
+        check_some(self.pictures, "picture")
+        texts = {name: getattr(self, name) for name in self._texts}
+        check_lengths(len(self.pictures), "picture", **texts)
 
     @abstractmethod
     def _foot(self) -> float:
@@ -260,8 +268,6 @@ class PictureGrid(Display):
 
     def _draw(self, ax: Axes) -> None:
         """Draw the pictures row by row."""
-        if not len(self.pictures):
-            raise InvalidInputError("there must be at least one picture. Received: none")
         width, height = self._size()
         sheet = Sheet(ax, width, height)
         top = _MARGIN

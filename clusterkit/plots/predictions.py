@@ -72,6 +72,8 @@ class PredictionsDisplay(PictureGrid):
         Set by :meth:`plot`.
     """
 
+    _texts = ("lines", "names")
+
     def __init__(
         self,
         pictures: Sequence[Any],

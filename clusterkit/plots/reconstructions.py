@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display
+from clusterkit.plots.display import Display, check_lengths, check_some
 from clusterkit.plots.pictures import Sheet, load_picture, to_uint8
 from clusterkit.plots.style import QUIET
 from clusterkit.utils.arguments import check_at_least
@@ -92,6 +92,12 @@ class ReconstructionDisplay(Display):
         display = cls(originals[:n_images], reconstructions[:n_images], psnr=values[:n_images])
         return display.plot(ax=ax)
 
+    def _check(self) -> None:
+        """Check that there is something to draw, with a value for each original."""
+        check_some(self.originals, "original")
+        others = {"reconstructions": self.reconstructions, "psnr": self.psnr}
+        check_lengths(len(self.originals), "original", **others)
+
     def _size(self) -> tuple[float, float]:
         """Return the size of the sheet, in points."""
         width = _HEAD + len(self.originals) * (_SIDE + _GAP) - _GAP + 2 * _MARGIN
@@ -99,8 +105,6 @@ class ReconstructionDisplay(Display):
 
     def _draw(self, ax: Axes) -> None:
         """Draw the two rows."""
-        if not len(self.originals):
-            raise InvalidInputError("there must be at least one original. Received: none")
         sheet = Sheet(ax, *self._size())
         lower = _MARGIN + _SIDE + _GAP
         sheet.line("original", _MARGIN, _MARGIN + _SIDE / 2, _HEAD - 8)

@@ -42,6 +42,8 @@ class SampleDisplay(PictureGrid):
         Set by :meth:`plot`.
     """
 
+    _texts = ("names", "texts")
+
     def __init__(
         self,
         pictures: Sequence[Any],

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from matplotlib.axes import Axes
 
-from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display
+from clusterkit.plots.display import Display, check_lengths, check_some
 from clusterkit.plots.style import BLUE, CYCLE, INK, RULE, fit
 
 if TYPE_CHECKING:
@@ -91,6 +90,11 @@ class SpaceComparisonDisplay(Display):
         )
         return display.plot(ax=ax)
 
+    def _check(self) -> None:
+        """Check that there is something to draw, with a value for each space."""
+        check_some(self.spaces, "space")
+        check_lengths(len(self.spaces), "space", score=self.score, **(self.others or {}))
+
     def _size(self) -> tuple[float, float]:
         """Return the size of a new figure in points."""
         return _WIDTH, 150 + _ROW * len(self.spaces)
@@ -98,12 +102,6 @@ class SpaceComparisonDisplay(Display):
     def _draw(self, ax: Axes) -> None:
         """Draw a row for each space."""
         others = dict(self.others or {})
-        for name, values in {"score": self.score, **others}.items():
-            if len(values) != len(self.spaces):
-                raise InvalidInputError(
-                    f"{name} must hold one value for each space. "
-                    f"Received: {len(values)} values, {len(self.spaces)} spaces"
-                )
         rows = np.arange(len(self.spaces))
         ax.barh(rows, self.score, height=0.62, color=BLUE, alpha=0.25, label=_MEANINGS["score"])
         for i, (name, values) in enumerate(others.items()):

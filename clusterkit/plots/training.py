@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.plots.display import Display
+from clusterkit.plots.display import Display, check_some
 from clusterkit.plots.style import BLUE, INK, RULE
 
 
@@ -76,6 +76,10 @@ class LossCurveDisplay(Display):
     def _size(self) -> tuple[float, float]:
         """Return the size of a new figure in points."""
         return 430.0, 270.0
+
+    def _check(self) -> None:
+        """Check that there is something to draw."""
+        check_some(self.loss, "epoch")
 
     def _draw(self, ax: Axes) -> None:
         """Draw one or two curves."""
@@ -147,19 +151,28 @@ class LearningCurvesDisplay(Display):
         """Return the size of a new figure in points."""
         return 700.0, 270.0
 
+    def _check(self) -> None:
+        """Check that there is something to draw."""
+        check_some(self.history["loss"], "epoch")
+
     def _draw(self, ax: Axes) -> None:
         """Draw the two charts."""
         self.axes_ = self._divide(ax, 1, 2)[0]
         for axes, name in zip(self.axes_, ("loss", "accuracy"), strict=True):
             training, validation = self.history[name], self.history[f"val_{name}"]
-            epochs = np.arange(1, len(training) + 1)
             kept = validation[self.best_epoch - 1]
-            axes.plot(epochs, training, color=INK, linestyle="--", label="training")
+            draw_curve(axes, training, color=INK, linestyle="--", label="training")
             label = f"validation, {kept:.4g} at epoch {self.best_epoch}"
-            axes.plot(epochs, validation, color=BLUE, label=label)
+            draw_curve(axes, validation, color=BLUE, label=label)
             axes.plot(self.best_epoch, kept, "o", color=BLUE, markersize=5)
             axes.set_xlabel("epoch")
             axes.set_ylabel(name)
             axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
             axes.grid(axis="y", color=RULE)
             axes.legend()
+
+
+def draw_curve(ax: Axes, values: Sequence[float], **style: Any) -> None:
+    """Draw values over epochs, counted from 1; a single value is drawn as a dot."""
+    marker = "." if len(values) == 1 else None
+    ax.plot(np.arange(1, len(values) + 1), values, marker=marker, **style)
