@@ -339,8 +339,8 @@ def test_evaluate_says_what_matched(tmp_path: Path) -> None:
     assert "labels from column 'art'" in done.stderr
     assert "Löwe" in done.stderr
     assert "labels.csv has a label for 2 of the images." in done.stderr
-    assert "1 images have no label and are left out: x/c.png." in done.stderr
-    assert "1 labels are of files that were not clustered: d." in done.stderr
+    assert "Left out: 1 image without a label: x/c.png." in done.stderr
+    assert "Left out: 1 label of files that were not clustered: d." in done.stderr
     columns = ["--label-column", "split", "--path-column", "id", "--json"]
     again = run("evaluate", clusters, "--labels", table, *columns)
     assert json.loads(again.stdout)["label_names"] == ["1"]

@@ -51,13 +51,13 @@ def evaluate(
 
 def _print_left_out(evaluation: "Evaluation", labels: Path | None) -> None:
     """Print how far images and labels fit."""
-    from clusterkit.utils.text import first_few
+    from clusterkit.utils.text import first_few, plural
 
     if labels is not None:
         notice(f"{labels} has a label for {evaluation.n:,} of the images.")
-    for n, what, names in (
-        (evaluation.n_unlabelled, "images have no label and are left out", evaluation.unlabelled),
-        (evaluation.n_unused, "labels are of files that were not clustered", evaluation.unused),
+    for n, noun, why, names in (
+        (evaluation.n_unlabelled, "image", "without a label", evaluation.unlabelled),
+        (evaluation.n_unused, "label", "of files that were not clustered", evaluation.unused),
     ):
         if n:
-            notice(f"{n:,} {what}{': ' if names else ''}{first_few(names)}.")
+            notice(f"Left out: {plural(n, noun)} {why}{': ' if names else ''}{first_few(names)}.")

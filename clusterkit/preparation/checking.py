@@ -429,8 +429,8 @@ def _describe_classes(places: Sequence[Place]) -> list[str]:
     said = []
     if most > MAX_RATIO * least:
         said.append(
-            f"{largest} ({most}) has {most / least:.1f} times the images of {smallest} ({least}): "
-            "gather more of the small ones, or let `train classifier` weight them."
+            f"{largest} ({most:,}) has {most / least:.1f} times the images of {smallest} "
+            f"({least:,}): gather more of the small ones, or let `train classifier` weight them."
         )
     if n_outside := sum(place.label is None for place in places):
         said.append(f"In no folder of a class: {plural(n_outside, 'image')}.")

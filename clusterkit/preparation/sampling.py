@@ -116,7 +116,7 @@ class ImageSample(TableResult):
     @property
     def title(self) -> str:
         """Number of chosen images, the strategy, and the number of candidates."""
-        labelled = f"; {self.n_labelled:,} have a label" if self.n_labelled else ""
+        labelled = f"; {self.n_labelled:,} labelled already" if self.n_labelled else ""
         images = plural(len(self.images), f"{self.by} image")
         return f"{images} of {self.n_candidates:,} to choose from{labelled}"
 

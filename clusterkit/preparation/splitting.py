@@ -117,7 +117,7 @@ class FolderSplit(TableResult):
         counts = self.counts
         lines = []
         for name in sorted({name for classes in counts.values() for name in classes}):
-            numbers = (f"{part} {classes.get(name, 0)}" for part, classes in counts.items())
+            numbers = (f"{part} {classes.get(name, 0):,}" for part, classes in counts.items())
             lines.append(f"{name}: {', '.join(numbers)}")
         if self.copies:
             n_images = plural(sum(map(len, self.copies)), "image")
@@ -132,11 +132,11 @@ class FolderSplit(TableResult):
     def _headline(self) -> str:
         """Return the number of images in each part, and the transfers."""
         n_parts = Counter(self.parts)
-        numbers = ", ".join(f"{part} {n_parts[part]}" for part in _PARTS if n_parts[part])
+        numbers = ", ".join(f"{part} {n_parts[part]:,}" for part in _PARTS if n_parts[part])
         done = f"would be {_DONE[self.mode]}" if self.dry_run else _DONE[self.mode]
         images = plural(len(self.names), "image")
         before = self.sorting.n_present if self.sorting else 0
-        there = f" ({before} were there before)" if before else ""
+        there = f" ({before:,} there before)" if before else ""
         return f"{images} {done} {self.output or self.into}: {numbers}{there}"
 
     def _table(self) -> Rows:
