@@ -749,9 +749,7 @@ def test_the_pace_of_a_host_and_the_limits_hold(
     with serving(replies) as server:
         hosts = [f"{name}.test" for name in "abc"]
         rows = [server.url(f"/{n}.jpg", host) for n in range(5) for host in hosts]
-        began = time.monotonic()
         found = gather(write_list(tmp_path, rows), tmp_path / "out", **FAST | {"rate": 10.0})
-        took = time.monotonic() - began
         assert len([row for row in found.rows if row.outcome == "stored"]) == 15
         by_host: dict[str, list[float]] = {}
         for request in server.requests:
@@ -761,8 +759,8 @@ def test_the_pace_of_a_host_and_the_limits_hold(
         # On a busy machine, times at the server are slightly early or late.
         for first, last in itertools.combinations(range(len(starts)), 2):
             assert starts[last] - starts[first] > (last - first) * 0.1 - 0.05
-    # The hosts are requested in parallel: six requests each, including robots.txt.
-    assert took < 2 * 0.5 + 1
+    # The hosts are requested in parallel: each is begun before any of them is done.
+    assert max(map(min, by_host.values())) < min(map(max, by_host.values()))
 
 
 def test_of_many_hosts_only_some_are_asked_beside_each_other(
