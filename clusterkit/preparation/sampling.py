@@ -270,23 +270,14 @@ def sample_images(
     embeddings = as_embeddings(embeddings)
     n_images = check_at_least(n_images, 1, "n_images")
     rng = generator_from(random_state)
-    known: list[Any] = [None] * len(embeddings)
-    if isinstance(labels, str | os.PathLike):
-        raise InvalidInputError(
-            f"labels must be the labels themselves: give a table as label_tables={str(labels)!r}"
-        )
-    if labels is not None:
-        given = align_labels(labels, embeddings.paths)
-        known = [None if is_missing(label) else label for label in given]
-    for table in as_list(label_tables):
-        found_labels = read_labels(
-            table,
-            embeddings.paths,
-            label_column=label_column,
-            path_column=path_column,
-            label_separator=label_separator,
-        ).labels
-        known = [old if new is None else new for old, new in zip(known, found_labels, strict=True)]
+    known = _known_labels(
+        embeddings,
+        labels,
+        label_tables,
+        label_column=label_column,
+        path_column=path_column,
+        label_separator=label_separator,
+    )
     is_labelled = np.array([label is not None for label in known], np.bool_)
     n_classes = len({str(label) for label in known if label is not None})
     if by is None:
@@ -344,6 +335,27 @@ def sample_images(
         progress=progress,
     )
     return replace(found, sorting=sorting)
+
+
+def _known_labels(
+    embeddings: Embeddings,
+    labels: Sequence[Any] | Mapping[str, Any] | None,
+    tables: str | Path | Iterable[str | Path],
+    **columns: Any,
+) -> list[Any]:
+    """Return the label so far of each image, None if it has none; the last table counts."""
+    if isinstance(labels, str | os.PathLike):
+        raise InvalidInputError(
+            f"labels must be the labels themselves: give a table as label_tables={str(labels)!r}"
+        )
+    known: list[Any] = [None] * len(embeddings)
+    if labels is not None:
+        given = align_labels(labels, embeddings.paths)
+        known = [None if is_missing(label) else label for label in given]
+    for table in as_list(tables):
+        found = read_labels(table, embeddings.paths, **columns).labels
+        known = [old if new is None else new for old, new in zip(known, found, strict=True)]
+    return known
 
 
 def _find_gone(embeddings: Embeddings, into: str | Path | None) -> NDArray[np.bool_]:

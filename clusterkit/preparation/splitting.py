@@ -18,7 +18,7 @@ from clusterkit.datasets.label_tables import LABEL_SEPARATOR, parse_labels
 from clusterkit.datasets.labelled_images import LabelledImages, label_tuple, read_labelled
 from clusterkit.datasets.places import TEST, TRAIN, VALIDATION
 from clusterkit.datasets.results import Rows, TableResult
-from clusterkit.datasets.split import divide
+from clusterkit.datasets.split import Division, divide
 from clusterkit.datasets.tables import write_csv
 from clusterkit.errors import (
     ClusterkitWarning,
@@ -262,18 +262,7 @@ def split_folder(
             f"an image with several labels has no folder of its class: mode must be {LIST}. "
             f"Received: {mode!r}"
         )
-    missing = [part for part in (VALIDATION, TEST) if shares[part] and part not in _parts(data)]
-    _check_classes(data, 1 + len(missing))
-    _notice_kept(data, missing)
-    division = divide(
-        data,
-        test_split=shares[TEST],
-        validation_split=shares[VALIDATION],
-        n_different=1 + len(missing),
-        of_any_label=True,
-        random_state=random_state,
-        apart=find_not_copies(data, not_copies),
-    )
+    division = _divide(data, shares, not_copies, random_state)
     readable = np.flatnonzero(division.groups >= 0)
     failures = _explain(data, np.flatnonzero(division.groups < 0))
     kept, parts = data[readable], [str(part) for part in division.parts[readable]]
@@ -398,6 +387,27 @@ def _continue(
     )
 
 
+def _divide(
+    data: LabelledImages,
+    shares: dict[str, float],
+    not_copies: str | Path | None,
+    random_state: int | None,
+) -> Division:
+    """Take the parts that the source does not have from its training images."""
+    missing = [part for part in (VALIDATION, TEST) if shares[part] and part not in _parts(data)]
+    _check_classes(data, 1 + len(missing))
+    _notice_kept(data, missing)
+    return divide(
+        data,
+        test_split=shares[TEST],
+        validation_split=shares[VALIDATION],
+        n_different=1 + len(missing),
+        of_any_label=True,
+        random_state=random_state,
+        apart=find_not_copies(data, not_copies),
+    )
+
+
 def _name(transfer: Transfer, source: Path | None) -> str:
     """Return the path of a file relative to the source, if it is below it."""
     root = None if source is None else source.absolute()
@@ -462,7 +472,7 @@ def _notice_kept(data: LabelledImages, missing: Sequence[str]) -> None:
             f"{data.source or 'the source'} has parts: {' and '.join(kept)} kept as they are, and "
             f"{rest} from its training images",
             Notice,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

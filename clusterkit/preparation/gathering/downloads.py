@@ -31,6 +31,7 @@ from clusterkit.preparation.gathering.politeness import (
     read_retry_after,
     user_agent,
 )
+from clusterkit.utils.arguments import check_at_least, is_number
 
 _MAX_HOPS = 8
 _CONNECT_SECONDS = 10.0
@@ -57,7 +58,7 @@ class Limits:
     ----------
     max_bytes : int
         Maximum size of a file, as sent and after decompression.
-    seconds : float
+    max_seconds : float
         Time limit of a request, from the connection to the last byte.
     rate : float
         Requests per second to one host.
@@ -74,7 +75,7 @@ class Limits:
     """
 
     max_bytes: int
-    seconds: float
+    max_seconds: float
     rate: float
     per_host: int
     parallel: int
@@ -82,6 +83,18 @@ class Limits:
     obeys_robots: bool = True
     allowed: list[Network] = field(default_factory=list)
     contact: str | None = None
+
+    def check(self) -> None:
+        """Raise InvalidInputError if a limit would reject everything."""
+        for name in ("max_bytes", "per_host", "parallel", "attempts"):
+            check_at_least(getattr(self, name), 1, name)
+        for name in ("rate", "max_seconds"):
+            number = getattr(self, name)
+            if not (is_number(number) and number > 0):
+                raise InvalidInputError(f"{name} must be a positive number. Received: {number!r}")
+        contact = self.contact
+        if contact is not None and not (contact.isascii() and contact.isprintable()):
+            raise InvalidInputError(f"contact must be printable ASCII. Received: {contact!r}")
 
 
 @dataclass(frozen=True)
@@ -163,7 +176,9 @@ class Downloader:
             trust_env=False,
             cookies=http.cookiejar.CookieJar(no_cookies),
             headers={"User-Agent": user_agent(limits.contact), "Accept-Encoding": "gzip"},
-            timeout=httpx.Timeout(limits.seconds, connect=min(limits.seconds, _CONNECT_SECONDS)),
+            timeout=httpx.Timeout(
+                limits.max_seconds, connect=min(limits.max_seconds, _CONNECT_SECONDS)
+            ),
         )
 
     async def __aenter__(self) -> "Downloader":
@@ -289,7 +304,7 @@ class Downloader:
 
             try:
                 async with (
-                    asyncio.timeout(self.limits.seconds),
+                    asyncio.timeout(self.limits.max_seconds),
                     self._client.stream("GET", url, extensions={"trace": watch}) as response,
                 ):
                     if response.status_code != HTTPStatus.OK:
@@ -317,7 +332,7 @@ class Downloader:
             # Another attempt would hardly be faster.
             except (TimeoutError, httpcore.TimeoutException):
                 raise FailedError(
-                    f"{url.host} took longer than {self.limits.seconds:g} seconds",
+                    f"{url.host} took longer than {self.limits.max_seconds:g} seconds",
                     may_pass=True,
                     silent=url.host,
                 ) from None

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from clusterkit.errors import ClusterkitError, ClusterkitWarning, InvalidInputError
@@ -34,7 +34,7 @@ from clusterkit.preparation.gathering.picture_names import stem_of, without_suff
 from clusterkit.preparation.gathering.result import Gathering
 from clusterkit.routing.plan import FreeNames, folder_names
 from clusterkit.routing.transfer import is_inside
-from clusterkit.utils.arguments import check_at_least, is_number
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.asynchronous import run_apart
 from clusterkit.utils.imports import require
 from clusterkit.utils.locations import absolute_here
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from clusterkit.preparation.gathering.recipes import Recipe
 
 _PICTURES = "images"
-_RECIPE_SUFFIX = ".toml"
+RECIPE_SUFFIX = ".toml"
 # Hosts that are accessed at the same time; a million would fill the memory.
 _MAX_HOSTS = 1000
 
@@ -161,28 +161,15 @@ def gather(
     """
     for name in ("httpx", "protego", "selectolax"):
         require(name, extra="gather", caller="gather")
-    from clusterkit.preparation.gathering.addresses import read_addresses
     from clusterkit.preparation.gathering.downloads import Downloader, Limits
     from clusterkit.preparation.gathering.network_guard import parse_networks
     from clusterkit.preparation.gathering.recipe_pages import PageReader
-    from clusterkit.preparation.gathering.recipes import read_recipe
 
-    for name, value, least in (
-        ("max_images", 1 if max_images is None else max_images, 1),
-        ("max_bytes", max_bytes, 1),
-        ("per_host", per_host, 1),
-        ("parallel", parallel, 1),
-        ("attempts", attempts, 1),
-    ):
-        check_at_least(value, least, name)
-    for name, number in (("rate", rate), ("max_seconds", max_seconds)):
-        if not (is_number(number) and number > 0):
-            raise InvalidInputError(f"{name} must be a positive number. Received: {number!r}")
-    if contact is not None and not (contact.isascii() and contact.isprintable()):
-        raise InvalidInputError(f"contact must be printable ASCII. Received: {contact!r}")
+    if max_images is not None:
+        check_at_least(max_images, 1, "max_images")
     limits = Limits(
         max_bytes=max_bytes,
-        seconds=max_seconds,
+        max_seconds=max_seconds,
         rate=rate,
         per_host=per_host,
         parallel=parallel,
@@ -193,19 +180,15 @@ def gather(
         ),
         contact=contact,
     )
+    limits.check()
     source, into = Path(source), absolute_here(into)
-    found: Recipe | list[Wanted]
-    if source.suffix.lower() == _RECIPE_SUFFIX:
-        found = read_recipe(source)
-        layout = _layout_of(found)
-    else:
-        found = read_addresses(
-            source,
-            address_column=address_column,
-            label_column=label_column,
-            label_separator=label_separator,
-        )
-        layout = _layout_for(found)
+    found, layout = _read_source(
+        source,
+        address_column=address_column,
+        label_column=label_column,
+        label_separator=label_separator,
+    )
+    if isinstance(found, list):
         found = _select(found, layout, max_images)
         _plan_folders(found, layout, into)
     manifest = GatherManifest(into)
@@ -251,6 +234,18 @@ def gather(
             "the rest"
         ) from error
     return Gathering(into, run.rows(), run.done, table, time.monotonic() - started)
+
+
+def _read_source(source: Path, **columns: Any) -> tuple[Recipe | list[Wanted], str]:
+    """Return a recipe, or what a list or table names, and the layout of the folder for it."""
+    from clusterkit.preparation.gathering.addresses import read_addresses
+    from clusterkit.preparation.gathering.recipes import read_recipe
+
+    if source.suffix.lower() == RECIPE_SUFFIX:
+        recipe = read_recipe(source)
+        return recipe, _layout_of(recipe)
+    wanted = read_addresses(source, **columns)
+    return wanted, _layout_for(wanted)
 
 
 class _Run:
