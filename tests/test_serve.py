@@ -958,6 +958,13 @@ def test_a_public_address_needs_a_token(files: Files) -> None:
     assert result.output.startswith("Error: 0.0.0.0 can be reached from other machines")
 
 
+def test_a_port_in_use_is_told_with_a_remedy(files: Files) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InvalidInputError, match=f"port {port}: .*; name another port, or 0"):
+            run_server(files.store, port=port)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="the signals are POSIX'")
 def test_a_server_answers_and_ends_when_it_is_told(tmp_path: Path) -> None:
     photos = make_photos(tmp_path / "photos", 12)

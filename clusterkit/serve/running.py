@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import ipaddress
 import os
@@ -136,5 +137,7 @@ def _bind(host: str, port: int) -> socket.socket:
             raise
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            reason = f"{reason}; name another port, or 0 for any that is free"
         raise InvalidInputError(f"cannot listen at {host}, port {port}: {reason}") from error
     return listener
