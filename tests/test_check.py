@@ -672,6 +672,8 @@ def test_the_command(faulty: Path) -> None:
     assert "3 files would be moved" in run("photos", "--quarantine", "a", "--dry-run").stdout
     run("photos", "--quarantine", "a", "--kind", "blurred", "--keep", "oldest")
     assert [file.name for file in Path("a").rglob("*.png")] == ["soft.png"]
+    wrong = CliRunner().invoke(main, ["check", "photos", "--kind", "ugly"])
+    assert "Error: a kind must be one of unreadable" in wrong.output
     wrong = CliRunner().invoke(main, ["check", "photos", "--quarantine", "photos/a"])
     assert wrong.exit_code == 1
     assert wrong.output.startswith("Error: the quarantine must lie outside")

@@ -364,6 +364,9 @@ def test_the_command_from_the_first_labels_to_the_next(
         return CliRunner().invoke(main, list(arguments))
 
     assert run("embed", "photos", "-e", "pixels").exit_code == 0
+    planned = run("sample", "-n", "4", "--mode", "link", "--dry-run", "--json")
+    assert json.loads(planned.stdout)["output"] is None
+    assert "Not used: --mode, since no files are sorted without --into" in planned.stderr
     first = run("sample", "-n", "4", "--sheet", "s.png")
     assert (first.exit_code, (tmp_path / "s.png").exists()) == (0, True)
     assert "4 typical images of 16 to choose from" in first.stdout

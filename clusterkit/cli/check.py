@@ -8,6 +8,7 @@ from clusterkit.cli.options import (
     dry_run_option,
     exclude_option,
     folders_argument,
+    notice_unused,
     space_option,
     store_option,
 )
@@ -82,6 +83,8 @@ def check(
     from clusterkit import plots
     from clusterkit.preparation.checking import check as check_images
 
+    if quarantine is None:
+        notice_unused("nothing is moved without --quarantine", "kinds")
     found = check_images(
         folders,
         exclude=exclude,

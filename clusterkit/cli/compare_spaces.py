@@ -6,9 +6,11 @@ from typing import Any
 import click
 
 from clusterkit.cli.options import (
+    COLUMNS,
     columns_options,
     complete_space,
     labels_option_or_none,
+    notice_unused,
     sample_option,
     seed_option,
     store_option,
@@ -68,6 +70,8 @@ def compare_spaces(
     from clusterkit import plots
     from clusterkit.space_comparison.compare import compare_spaces as compare
 
+    if labels is None or str(labels) == "folders":
+        notice_unused("no table is given with --labels", *COLUMNS)
     found = compare(
         store,
         extractors=extractors,

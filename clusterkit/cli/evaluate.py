@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterkit.cli.options import columns_options, labels_option, store_option
+from clusterkit.cli.options import (
+    COLUMNS,
+    columns_options,
+    labels_option,
+    notice_unused,
+    store_option,
+)
 from clusterkit.cli.outputs import LocalPath, Outputs, notice, outputs, picture, say_result
 
 if TYPE_CHECKING:
@@ -43,6 +49,8 @@ def evaluate(
     from clusterkit import plots
     from clusterkit.clustering.evaluation import evaluate as evaluate_table
 
+    if labels is None:
+        notice_unused("--labels is not given", *COLUMNS)
     evaluation = evaluate_table(labels, clusters_csv, store=store, **columns)
     _print_left_out(evaluation, labels)
     outputs.draw(lambda: plots.CrosstabDisplay.from_evaluation(evaluation))

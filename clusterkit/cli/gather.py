@@ -4,7 +4,13 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli.options import dry_run_option, into_option, label_columns_options, seed_option
+from clusterkit.cli.options import (
+    dry_run_option,
+    into_option,
+    label_columns_options,
+    notice_unused,
+    seed_option,
+)
 from clusterkit.cli.outputs import LocalPath, Outputs, outputs, say_result, table
 
 
@@ -127,8 +133,13 @@ def gather(
       clusterkit gather titles.toml --into posters/ --max-images 100
       clusterkit train classifier posters/labels.csv
     """
+    from clusterkit.images.folder import LIST_SUFFIXES
+    from clusterkit.preparation.gathering.from_web import RECIPE_SUFFIX
     from clusterkit.preparation.gathering.from_web import gather as gather_pictures
 
+    if source.suffix.lower() in (*LIST_SUFFIXES, RECIPE_SUFFIX):
+        reason = f"{source} is not a table"
+        notice_unused(reason, "address_column", "label_column", "label_separator")
     gathered = gather_pictures(
         source,
         into,

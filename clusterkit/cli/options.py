@@ -165,6 +165,10 @@ def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(label_columns_options(command))
 
 
+# The parameters of these options.
+COLUMNS = ("label_column", "path_column", "label_separator")
+
+
 not_copies_option = click.option(
     "--not-copies",
     type=LocalPath(dir_okay=False),
@@ -543,10 +547,11 @@ def extractor_file(extractor: str | None) -> str | None:
 
 
 def notice_unused(reason: str, *names: str) -> None:
-    """Print which of the named options were given although they have no effect."""
+    """Print which options, by their parameters, were given although they have no effect."""
     context = click.get_current_context()
+    spelled = {parameter.name: parameter.opts[-1] for parameter in context.command.params}
     given = [
-        f"--{name.replace('_', '-')}"
+        spelled[name]
         for name in names
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]

@@ -6,9 +6,11 @@ from typing import Any
 import click
 
 from clusterkit.cli.options import (
+    COLUMNS,
     columns_options,
     dry_run_option,
     mode_option,
+    notice_unused,
     read_space,
     seed_option,
     space_option,
@@ -120,6 +122,10 @@ def sample(
     from clusterkit import plots
     from clusterkit.preparation.sampling import sample_images
 
+    if into is None:
+        notice_unused("no files are sorted without --into", "mode")
+    if not tables:
+        notice_unused("--labels is not given", *COLUMNS)
     found = sample_images(
         read_space(store, extractor),
         n_images,

@@ -19,7 +19,7 @@ from clusterkit.images.folder import ImageFolder
 from clusterkit.images.thumbnails import thumbnails
 from clusterkit.preparation.faults import find_faults
 from clusterkit.preparation.file_inspection import FileInfo, inspect_files
-from clusterkit.preparation.findings import KINDS, Finding
+from clusterkit.preparation.findings import KINDS, Finding, check_kinds
 from clusterkit.preparation.not_copies import read_not_copies
 from clusterkit.preparation.off_topic import MIN_IMAGES, OFF_TOPIC, score_off_topic
 from clusterkit.preparation.quarantining import QUARANTINED, check_quarantine, quarantine
@@ -110,8 +110,7 @@ class Check(TableResult):
         InvalidInputError
             If there is no such kind.
         """
-        if kind not in KINDS:
-            raise InvalidInputError(f"a kind must be one of {', '.join(KINDS)}. Received: {kind!r}")
+        check_kinds([kind])
         return [finding for finding in self.findings if finding.kind == kind]
 
     def to_dict(self) -> dict[str, Any]:
@@ -272,6 +271,7 @@ def check(
     """
     given, kinds = as_list(folders), as_list(kinds)
     check_keep(keep)
+    check_kinds(kinds)
     if dry_run and quarantine_into is None:
         raise InvalidInputError("dry_run plans what would be moved: name a folder to move it to")
     images = ImageFolder(given, exclude=exclude)
@@ -279,14 +279,10 @@ def check(
     tops = [as_path(absolute(one)) for one in given if as_path(one).is_dir()]
     if quarantine_into is not None:
         check_local(files)
-        check_quarantine(quarantine_into, kinds, tops, {file.parent for file in files})
+        check_quarantine(quarantine_into, tops, {file.parent for file in files})
     pairs = read_not_copies(not_copies)
     embeddings = _read_embeddings(images, store, extractor)
-    with progress_bar(total=len(files), name="checking", enabled=progress, unit="image") as bar:
-        infos = []
-        for info in inspect_files(files):
-            infos.append(info)
-            bar.update()
+    infos = _inspect(files, progress=progress)
     places = read_places(paths)
     findings, common = find_faults(paths, infos)
     faulty = set() if quarantine_into is None else {f.row for f in findings if f.kind in kinds}
@@ -311,16 +307,9 @@ def check(
     order = list(KINDS)
     findings.sort(key=lambda finding: (order.index(finding.kind), finding.path))
     moved = None
-    if quarantine_into is not None:
-        moved = quarantine(
-            files,
-            findings,
-            quarantine_into,
-            kinds=kinds,
-            store=store,
-            dry_run=dry_run,
-            progress=progress,
-        )
+    if (into := quarantine_into) is not None:
+        options: dict[str, Any] = {"store": store, "dry_run": dry_run, "progress": progress}
+        moved = quarantine(files, findings, into, kinds=kinds, **options)
     readable = [row for row, info in enumerate(infos) if info.quality is not None]
     return Check(
         images.root,
@@ -340,6 +329,16 @@ def check(
         off_topic=scores,
         moved=moved,
     )
+
+
+def _inspect(files: Sequence[Path], *, progress: bool) -> list[FileInfo]:
+    """Return the inspection of each file."""
+    infos = []
+    with progress_bar(total=len(files), name="checking", enabled=progress, unit="image") as bar:
+        for info in inspect_files(files):
+            infos.append(info)
+            bar.update()
+    return infos
 
 
 def _read_embeddings(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
+
+from clusterkit.errors import InvalidInputError
 
 # Each kind of finding: its meaning, and what to do.  The first kind that is found in a file names
 # the folder into which --quarantine moves it.
@@ -30,6 +33,13 @@ KINDS = {
     "suffix": ("has another format than its name says", "give it the suffix of its content"),
     "off-topic": ("is unlike the others of its folder", "look at it, and remove it"),
 }
+
+
+def check_kinds(kinds: Iterable[str]) -> None:
+    """Raise InvalidInputError if there is no such kind of finding."""
+    for kind in kinds:
+        if kind not in KINDS:
+            raise InvalidInputError(f"a kind must be one of {', '.join(KINDS)}. Received: {kind!r}")
 
 
 class Finding(NamedTuple):

@@ -20,17 +20,13 @@ QUARANTINED = ("unreadable", "truncated", "duplicate", "near-copy")
 _ORIGIN = {"command": "check"}
 
 
-def check_quarantine(
-    into: str | Path, kinds: Collection[str], folders: Iterable[Path], parents: Iterable[Path]
-) -> None:
+def check_quarantine(into: str | Path, folders: Iterable[Path], parents: Iterable[Path]) -> None:
     """Check that files can be moved, before any work.
 
     Parameters
     ----------
     into : path
         The folder to put them in.
-    kinds : collection of str
-        Kinds of findings that are moved.
     folders : iterable of pathlib.Path
         The checked folders.
     parents : iterable of pathlib.Path
@@ -39,14 +35,10 @@ def check_quarantine(
     Raises
     ------
     InvalidInputError
-        If a kind does not exist, one of the folders is in the other, or one cannot be written.
+        If one of the folders is in the other, or one cannot be written.
     OutputExistsError
         If the folder holds anything but the files of an earlier check.
     """
-    if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise InvalidInputError(
-            f"a kind must be one of {', '.join(KINDS)}. Received: {unknown[0]!r}"
-        )
     into = absolute_here(into)
     for folder in folders:
         if is_inside(into, folder) or is_inside(folder, into):
