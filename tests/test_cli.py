@@ -525,6 +525,7 @@ def test_the_shell_completes_commands_and_spaces(project: Path) -> None:
     assert complete("cluster -e c") == ["colour", "colour-ffffffff"]
     assert complete("store use colour-") == ["colour-ffffffff"]
     assert complete("cluster -e c", CLUSTERKIT_STORE="elsewhere") == []
+    assert complete("cluster -e c", CLUSTERKIT_STORE="nowhere://bucket/store") == []
     (project / "my.keras").touch()
     assert complete("embed photos -e my") == ["my.keras"]
     assert complete("embed -e resnet50-") == ["resnet50-predictions"]

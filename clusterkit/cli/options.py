@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from click.shell_completion import CompletionItem
 
 from clusterkit.classifiers.training.networks import AUGMENTATIONS
 from clusterkit.cli.outputs import AnyPath, Decorator, LocalPath, notice
+from clusterkit.errors import ClusterkitError
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.ray_engine import ENGINES, RayEngine
 from clusterkit.utils.text import did_you_mean
@@ -41,9 +43,11 @@ def complete_space(
     """Return the names of the spaces in the store, for completion by the shell."""
     from clusterkit.store.store import Store
 
-    names = [
-        space.folder.name for space in Store(ctx.params.get("store") or DEFAULT_STORE).spaces()
-    ]
+    names: list[str] = []
+    # A traceback would go into the line that is being typed.
+    with suppress(ClusterkitError, OSError):
+        spaces = Store(ctx.params.get("store") or DEFAULT_STORE).spaces()
+        names = [space.folder.name for space in spaces]
     return _complete([*(name.rpartition("-")[0] for name in names), *names], incomplete)
 
 
