@@ -114,6 +114,7 @@ def test_every_command_has_help_with_an_example(words: tuple[str, ...]) -> None:
 def test_the_table_lists_every_command_once() -> None:
     listed = run("--help").output
     assert all(f"\n  {name} " in listed for name in COMMANDS)
+    assert "..." not in listed.split("Commands:")[1]
 
 
 def test_python_dash_m_is_the_same_program() -> None:

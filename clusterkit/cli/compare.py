@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     "networks",
     multiple=True,
     required=True,
-    help=f"A network to train; can be given several times.  From scratch: "
-    f"{', '.join(SCRATCH_NETWORKS)}.  Or one of keras.applications (xception, resnet50, …).",
+    help=f"A network to train.  From scratch: {', '.join(SCRATCH_NETWORKS)}.  Or one of "
+    "keras.applications (xception, resnet50, …).  Can be given several times.",
 )
 @columns_options
 @image_size_option

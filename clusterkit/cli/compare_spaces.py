@@ -26,7 +26,7 @@ from clusterkit.utils.text import plural
     "extractors",
     multiple=True,
     shell_complete=complete_space,
-    help="A space to compare: an extractor's name, or a .keras file; may be given several times.  "
+    help="A space to compare: an extractor's name, or a .keras file.  Can be given several times.  "
     "[default: all of the store]",
 )
 @click.option(

@@ -105,9 +105,9 @@ def embed(
     """Turn images into embeddings and keep them in the store.
 
     FOLDER is searched for images, including its sub-folders; single files, .txt lists of paths, and
-    addresses on object storage, such as s3://bucket/photos, work as well.  Running it
-    again embeds only what is new or changed, with the same weights and options: they need not be
-    given again.  An image that cannot be read is listed with the reason and skipped.
+    addresses on object storage, such as s3://bucket/photos, work as well.  Running it again embeds
+    only what is new or changed, with the same weights and options: they need not be given again.
+    An image that cannot be read is listed with the reason and skipped.
 
     With --engine ray the work is done by workers of Ray, on this machine or with --ray-address on
     all machines of a cluster, which must see the images, the weights and the store in the same

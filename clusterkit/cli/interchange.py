@@ -34,8 +34,8 @@ def import_(
     """Import VECTORS of another program into the store.
 
     VECTORS is a .npy file with a row per image, or an .npz or Parquet file with vectors and paths,
-    by any names.  Every command works on them; only images outside the store cannot be
-    asked about, since the network that made the vectors is not known.
+    by any names.  Every command works on them; only images outside the store cannot be asked about,
+    since the network that made the vectors is not known.
 
     \b
     Example:

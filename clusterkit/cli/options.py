@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 
 
 class Group(click.Group):
-    """A group that asks whether a similar command was meant."""
+    """A group that asks whether a similar command was meant, and lists commands in full."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the first sentence of each command, which click would cut to one line."""
+        rows = [
+            (name, command.get_short_help_str(limit=1_000))
+            for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name)) is not None
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

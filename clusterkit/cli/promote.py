@@ -18,7 +18,9 @@ from clusterkit.cli.outputs import LocalPath, Outputs, outputs, say_result
 @click.command()
 @click.argument("clusters_csv", type=LocalPath(dir_okay=False))
 @into_option("Make the classes' folders in this one.")
-@name_option("What a cluster is called; may be repeated.  [default: the table's column name]")
+@name_option(
+    "What a cluster is called.  Can be given several times.  [default: the table's column name]"
+)
 @click.option(
     "--root",
     type=LocalPath(exists=True, file_okay=False),

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     "roots",
     multiple=True,
     type=LocalPath(file_okay=False),
-    help="Files may go back into this folder, though you did not sort them on this machine; may "
-    "be repeated.",
+    help="Files may go back into this folder, though you did not sort them on this machine.  Can "
+    "be given several times.",
 )
 @click.option("--yes", "trust", is_flag=True, help="Files may go back to wherever they came from.")
 @store_option
@@ -36,8 +36,8 @@ def undo(
 ) -> None:
     """Undo the sorting of files into FOLDER.
 
-    Copies and links are removed, and moved files go back to where they were.  Files
-    that have changed, would overwrite another, or have lost their original, are kept and listed.
+    Copies and links are removed, and moved files go back to where they were.  Files that have
+    changed, would overwrite another, or have lost their original, are kept and listed.
 
     The manifest of a folder that you did not sort on this machine could name any place: then the
     places are shown, and nothing is moved until you allow them.
