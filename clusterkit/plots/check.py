@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from matplotlib.axes import Axes
@@ -13,8 +14,6 @@ from clusterkit.plots.pictures import Sheet, load_pictures
 from clusterkit.plots.style import BLUE, QUIET, RULE, VERMILION, wrap
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from clusterkit.preparation.checking import Check
 
 _MARGIN, _NAME, _BAR, _LINE, _SIDE, _GAP = 8.0, 90.0, 96.0, 17.0, 60.0, 6.0
@@ -78,7 +77,7 @@ class CheckDisplay(Display):
         CheckDisplay
             The plotted display.
         """
-        here = {} if check.moved is None or check.moved.dry_run else _present_places(check)
+        here = _present_places(check)
         images: dict[str, list[tuple[Path, str]]] = {}
         for finding in check.findings:
             pictures = [(finding.path, "")]
@@ -152,9 +151,7 @@ class CheckDisplay(Display):
 
 def _present_places(check: Check) -> dict[Path, Path]:
     """Return the present paths of files that were moved."""
-    from pathlib import Path
-
-    if check.moved is None:
+    moved = check.moved
+    if moved is None or moved.dry_run:
         return {}
-    into = check.moved.into
-    return {Path(one.source): into / one.target for one in check.moved.transfers}
+    return {Path(one.source): moved.into / one.target for one in moved.transfers}

@@ -18,7 +18,7 @@ from clusterkit.datasets.copies import find_first_copies
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display, check_figure_path, check_some, save_figure
 from clusterkit.plots.pictures import N_CANDIDATES, Sheet, and_more, load_pictures
-from clusterkit.plots.style import QUIET, cluster_color, cluster_name
+from clusterkit.plots.style import INK, QUIET, cluster_color, cluster_name
 from clusterkit.similarity.scaling import as_scaling
 from clusterkit.utils.arguments import check_at_least, check_seed, generator_from
 from clusterkit.utils.locations import as_path
@@ -198,7 +198,7 @@ class ContactSheetDisplay(Display):
         lines.append((_share(start, len(files), self._count(cluster)), "normal"))
         top = y + _SIDE / 2 - 7 * (len(lines) - 1)
         for index, (text, weight) in enumerate(lines):
-            color = QUIET if index == len(lines) - 1 else "black"
+            color = QUIET if index == len(lines) - 1 else INK
             sheet.line(text, x, top + 14 * index, width, size=9, color=color, weight=weight)
         for index, picture in enumerate(load_pictures(files, side=160)):
             row, column = divmod(index, _COLUMNS)

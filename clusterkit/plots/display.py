@@ -51,7 +51,7 @@ class Display(ABC):
 
     Attributes
     ----------
-    figure_ : matplotlib.figure.Figure
+    figure_ : matplotlib.figure.Figure or SubFigure
         Set by :meth:`plot`.
     """
 

@@ -14,7 +14,7 @@ from clusterkit.plots.style import BLUE, INK, QUIET, RULE, VERMILION, fit
 from clusterkit.plots.training import draw_curve
 
 if TYPE_CHECKING:
-    from clusterkit.classifiers.comparison.compare import NetworkComparison
+    from clusterkit.classifiers.comparison.result import NetworkComparison
 
 _COLUMNS, _WIDTH, _HEIGHT = 3, 235.0, 190.0
 

@@ -83,9 +83,9 @@ class LossCurveDisplay(Display):
 
     def _draw(self, ax: Axes) -> None:
         """Draw one or two curves."""
-        self._draw_curve(ax, self.loss, "training", color=INK, linestyle="--")
+        self._draw_loss(ax, self.loss, "training", color=INK, linestyle="--")
         if self.val_loss is not None and len(self.val_loss):
-            self._draw_curve(ax, self.val_loss, "validation", color=BLUE, linestyle="-")
+            self._draw_loss(ax, self.val_loss, "validation", color=BLUE, linestyle="-")
         ax.set_xlabel("epoch")
         ax.set_ylabel(self.name)
         ax.xaxis.set_major_locator(
@@ -96,15 +96,14 @@ class LossCurveDisplay(Display):
         ax.legend()
         self.ax_ = ax
 
-    def _draw_curve(self, ax: Axes, values: Sequence[float], label: str, **kwargs: Any) -> None:
+    def _draw_loss(self, ax: Axes, values: Sequence[float], label: str, **kwargs: Any) -> None:
         """Draw one curve over epochs, counted from 1, with a dot at the lowest finite value."""
         losses = np.asarray(values, float)
-        epochs = np.arange(1, len(losses) + 1)
         if np.isfinite(losses).any():
             best = int(np.nanargmin(np.where(np.isfinite(losses), losses, np.nan)))
-            ax.plot(epochs[best], losses[best], "o", color=kwargs["color"], markersize=5)
-            label = f"{label}, lowest {losses[best]:.4g} at epoch {epochs[best]}"
-        ax.plot(epochs, losses, label=label, **kwargs)
+            ax.plot(best + 1, losses[best], "o", color=kwargs["color"], markersize=5)
+            label = f"{label}, lowest {losses[best]:.4g} at epoch {best + 1}"
+        draw_curve(ax, losses.tolist(), label=label, **kwargs)
 
 
 class LearningCurvesDisplay(Display):

@@ -75,7 +75,7 @@ class Groups:
         Parameters
         ----------
         vectors : ndarray of shape (n, dimension), float32
-            Vectors from the network, not normalised.
+            Vectors of pictures; of length 1, or as the network returns them.
         catalogue : Catalogue
             The images of the groups.
 

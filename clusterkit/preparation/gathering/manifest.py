@@ -324,5 +324,5 @@ def _is_inside(file: str) -> bool:
 
 
 def now() -> str:
-    """Return the time of day in UTC."""
+    """Return the date and time in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
