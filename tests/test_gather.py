@@ -968,6 +968,11 @@ def test_the_command_plans_gathers_and_says_what_failed(
         "stored": 3,
         "failed": 1,
     }
+    for file in (tmp_path / "out").rglob("*.jpg"):
+        file.unlink()
+    source.write_text("\n".join(rows))
+    done = CliRunner().invoke(main, arguments)
+    assert (done.exit_code, "3 pictures taken away since" in done.stdout) == (0, True)
     (tmp_path / "none").mkdir()
     source = write_list(tmp_path, [server.url("/no.jpg")])
     arguments[1:4] = [str(source), "--into", str(tmp_path / "none")]

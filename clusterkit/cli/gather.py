@@ -163,5 +163,5 @@ def gather(
     )
     outputs.write(gathered.to_csv, "table")
     outputs.show(gathered.to_dict(), lambda: say_result(gathered))
-    if not (gathered.stored or dry_run):
+    if gathered.failures and not (gathered.stored or dry_run):
         raise click.ClickException("no picture could be gathered")
