@@ -16,7 +16,7 @@ from clusterkit.cli.options import (
     space_option,
     store_option,
 )
-from clusterkit.cli.outputs import LocalPath, OutputFile, Outputs, outputs, picture, say_result
+from clusterkit.cli.outputs import LocalPath, Outputs, outputs, picture, say_result, table
 
 
 @click.command()
@@ -79,11 +79,8 @@ from clusterkit.cli.outputs import LocalPath, OutputFile, Outputs, outputs, pict
 @space_option
 @store_option
 @outputs(
-    OutputFile(
-        "--output",
-        "The table of the images, with an empty column for their labels.",
-        "sample.csv",
-        check="clusterkit.datasets.tables:check_table",
+    table(
+        "The table of the images, with an empty column for their labels.", "--output", "sample.csv"
     ),
     picture("Draw the images, and why they were chosen, to this file", "--sheet"),
 )
