@@ -418,6 +418,18 @@ def test_strangers_in_a_folder_are_unlike_the_others(n_strangers: int, is_one_ki
     assert set(np.argsort(-scores)[:n_strangers]) == set(range(40, 40 + n_strangers))
 
 
+def test_a_stranger_of_another_folder_is_farther_than_one_of_nowhere() -> None:
+    rng = np.random.default_rng(0)
+    own, other = draw_topic(rng, 0, 30), draw_topic(rng, 1, 30)
+    strangers = np.zeros((2, 40), np.float32)
+    strangers[[0, 1], [1, 2]] = 8
+    X, folders = np.concatenate([own, strangers, other]), ["a"] * 32 + ["b"] * 30
+    scores = score_off_topic(X, folders)
+    assert scores[30] > scores[31] > off_topic.OFF_TOPIC
+    alone = score_off_topic(X[:32], ["a"] * 32)
+    assert scores[30] - scores[31] > 2 * abs(alone[30] - alone[31])
+
+
 def test_what_the_numbers_of_an_image_share_says_nothing() -> None:
     """Features of networks are rarely negative, which alone does not make images similar."""
     rng = np.random.default_rng(0)

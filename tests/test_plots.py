@@ -1161,6 +1161,8 @@ ONE_EPOCH = {"accuracy": [0.5], "val_accuracy": [0.5]}
         (ReconstructionDisplay([PIXELS], [PIXELS], psnr=[]), "psnr must hold one value"),
         (SpaceComparisonDisplay([], []), "at least one space"),
         (SpaceComparisonDisplay(["a"], [0.5], others={"b": []}), "b must hold one value"),
+        (AuditDisplay([]), "something to draw"),
+        (InspectionDisplay([]), "at least one cluster"),
         (LossCurveDisplay([]), "at least one epoch"),
         (LearningCurvesDisplay({"loss": []}, best_epoch=1), "at least one epoch"),
     ],
@@ -1174,6 +1176,13 @@ def test_what_cannot_be_drawn_is_an_error_before_anything_is_drawn(
     with pytest.raises(InvalidInputError, match=message):
         display.plot(ax=ax)
     assert (figure.axes, len(ax.get_children())) == ([ax], before)
+
+
+def test_a_display_of_several_charts_needs_a_place_in_a_grid() -> None:
+    ax = Figure().add_axes((0, 0, 1, 1))
+    with pytest.raises(InvalidInputError, match="ax must be of a grid"):
+        LearningCurvesDisplay(HISTORY, best_epoch=2).plot(ax=ax)
+    assert ax.axison
 
 
 def test_a_figure_that_is_not_a_number_has_an_empty_bar() -> None:

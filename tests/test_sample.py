@@ -15,6 +15,7 @@ from PIL import Image
 from clusterkit.classifiers import Classifier
 from clusterkit.cli import main
 from clusterkit.clustering import promote
+from clusterkit.clustering.cluster import cluster
 from clusterkit.datasets.labelled_images import read_labelled
 from clusterkit.embedding.embed import embed_to_store
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
@@ -264,6 +265,7 @@ def test_a_folder_by_what_is_suggested_and_back(tmp_path: Path) -> None:
     first = sample_images(embeddings, 2, into=tmp_path / "first", random_state=0, dry_run=True)
     assert first.sorting is not None
     assert first.sorting.folders == {"to-label": 2}
+    assert "2 files would be copied\n2 typical images of 12 to choose from" in first.to_text()
     assert not (tmp_path / "first").exists()
 
 
@@ -294,6 +296,7 @@ def test_a_sample_that_was_killed_goes_on(tmp_path: Path) -> None:
 
 def test_bad_input() -> None:
     embeddings, _ = make(SIZES)
+    one = cluster(embeddings, n_clusters=1, random_state=0)
     for options, message in [
         ({"n_images": 0}, "n_images must be an integer of at least 1. Received: n_images=0"),
         ({"n_images": "3"}, "n_images must be an integer of at least 1. Received: n_images='3'"),
@@ -309,6 +312,7 @@ def test_bad_input() -> None:
         ({"by": "doubtful"}, "need labels of at least 2 classes.*Received: none"),
         ({"by": "doubtful", "labels": ["red", *[None] * 83]}, "Received: labels of red"),
         ({"into": "nowhere"}, "must have a root"),
+        ({"by": "doubtful", "clusters": one}, "at least 2 clusters. Received: 1"),
     ]:
         with pytest.raises(InvalidInputError, match=message):
             sample_images(embeddings, **({"n_images": 3} | options))  # type: ignore[arg-type]
@@ -396,6 +400,7 @@ def test_a_picture_of_the_sample(tmp_path: Path) -> None:
     texts = [text.get_text() for text in display.ax_.texts]
     assert "3 typical images of 12 to choose from" in texts
     assert {Path(image.path).name for image in found.images} <= set(texts)
+    assert found._repr_html_().count("<img") == 3
     frame = found.to_frame()
     assert list(frame["path"]) == [image.path for image in found.images]
     with pytest.raises(InvalidInputError, match="files of these images are not known"):

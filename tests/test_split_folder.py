@@ -393,6 +393,14 @@ def test_a_folder_of_another_split_is_left_alone(photos: Path) -> None:
     assert divide(photos).sorting.n_present == 30
 
 
+def test_pixels_and_numbers_that_are_none_are_refused(photos: Path, tmp_path: Path) -> None:
+    pixels = LabelledImages(np.zeros((2, 4, 4, 1), np.uint8), ["a", "b"], ["cat", "dog"])
+    with pytest.raises(InvalidInputError, match="only image files can be split"):
+        split_folder(pixels, tmp_path / "into")
+    with pytest.raises(InvalidInputError, match="test must be a number from 0 to 1"):
+        split_folder(photos, tmp_path / "into", test="0.2")  # type: ignore[arg-type]
+
+
 def test_the_command(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (photos / "cat/broken.png").write_bytes(b"no image")
