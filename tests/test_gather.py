@@ -940,6 +940,24 @@ def test_pictures_without_a_label_among_others_are_left_out(
     assert found.class_counts == {"cat": 1}
 
 
+def test_pictures_whose_labels_changed_stay_where_they_are(
+    tmp_path: Path, server: PictureServer
+) -> None:
+    address = server.url("/0.jpg")
+    gather(write_list(tmp_path, [f"{address} cat"]), tmp_path / "out", **FAST)
+    with pytest.warns(UserWarning, match="1 picture had other labels when they were gathered"):
+        gather(write_list(tmp_path, [f"{address} dog"]), tmp_path / "out", **FAST)
+    assert ImageFolder(tmp_path / "out").paths == ["cat/0.jpg"]
+
+
+def test_a_server_that_asks_for_long_waits_is_left_alone(tmp_path: Path) -> None:
+    rules = Reply(b"User-agent: *\nCrawl-delay: 500\n")
+    with serving({"/robots.txt": rules, "/0.jpg": Reply(picture(0))}) as server:
+        found = gather(write_list(tmp_path, [server.url("/0.jpg")]), tmp_path / "out", **FAST)
+        assert server.asked("/0.jpg") == 0
+    assert "asks for 500 seconds between requests" in reasons(found)["0.jpg"]
+
+
 # The command.
 
 

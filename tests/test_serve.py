@@ -143,6 +143,12 @@ def test_groups_of_another_space_are_told_of_in_their_own_words(
         create_app(files.store, extractor="tinynet", clusters=table)
 
 
+def test_groups_of_noise_alone_are_refused(files: Files, tmp_path: Path) -> None:
+    noise = replace(files.clustering, labels=np.full(len(files.embeddings), -1))
+    with pytest.raises(InvalidInputError, match=r"noise.csv has no cluster but noise"):
+        create_app(files.store, clusters=noise.to_csv(tmp_path / "noise.csv"))
+
+
 def test_explanation_is_that_of_the_library(
     client: TestClient, files: Files, tmp_path: Path
 ) -> None:
@@ -190,6 +196,26 @@ def test_thumbnail_and_neighbours_of_an_image(client: TestClient, files: Files) 
     found = client.get(f"/v1/images/{result['id']}/similar?n=1").json()
     assert found["path"] == "003.png"
     assert found["neighbors"] == result["neighbors"][1:]
+
+
+def test_an_image_whose_file_is_gone_has_no_picture(
+    client: TestClient, files: Files, tmp_path: Path
+) -> None:
+    file = (files.photos / "004.png").rename(tmp_path / "004.png")
+    try:
+        answer = client.get("/images/004.png")
+    finally:
+        file.rename(files.photos / "004.png")
+    assert answer.status_code == 404
+    assert "the file of that image is gone" in answer.json()["error"]
+
+
+def test_sheets_of_the_page_are_served(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Page(b"", "", {"00000.avif": b"pictures"}, "image/avif")
+    monkeypatch.setattr(client.app.service.page, "get", lambda _: page)  # type: ignore[attr-defined]
+    answer = client.get("/sheets/00000.avif")
+    assert (answer.content, answer.headers["content-type"]) == (b"pictures", "image/avif")
+    assert client.get("/sheets/00001.avif").status_code == 404
 
 
 def test_the_page_has_its_policy_and_a_form(client: TestClient, files: Files) -> None:
@@ -327,6 +353,19 @@ def test_describe_and_counts(client: TestClient, files: Files) -> None:
             },
             400,
             "not a multipart form",
+        ),
+        (
+            {"files": form(b"x"), "headers": {"content-encoding": "gzip"}},
+            415,
+            "must not be compressed",
+        ),
+        (
+            {
+                "content": b"--x--\r\n",
+                "headers": {"content-type": "multipart/form-data; boundary=x"},
+            },
+            422,
+            "send at least one picture",
         ),
         ({"files": [("image", ("a.png", b"x"))]}, 422, "must be called files"),
         ({"files": [("files", (None, b"x"))]}, 422, "must be a file"),
