@@ -1155,6 +1155,7 @@ ONE_EPOCH = {"accuracy": [0.5], "val_accuracy": [0.5]}
         (SampleDisplay([PIXELS], ["a"], []), "texts must hold one value for each picture"),
         (MapDisplay([], []), r"positions must have the shape \(n, 2\)"),
         (MapDisplay(np.zeros((0, 2)), []), "at least one image"),
+        (MapDisplay([[0, np.nan]], [0]), "positions must be finite"),
         (MapDisplay([[0, 1], [1, 0]], [0]), "labels must hold one value for each image"),
         (NetworkCurvesDisplay({}, best_epochs=[]), "at least one network"),
         (NetworkCurvesDisplay({"a": ONE_EPOCH}, best_epochs=[]), "best_epochs must hold one value"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -129,6 +128,8 @@ class MapDisplay(Display):
                 f"positions must have the shape (n, 2). Received: {positions.shape}"
             )
         check_some(positions, "image")
+        if not np.isfinite(positions).all():
+            raise InvalidInputError("positions must be finite. Received: NaN or infinity")
         check_lengths(len(positions), "image", labels=self.labels, files=self.files)
 
     def _size(self) -> tuple[float, float]:
@@ -194,9 +195,13 @@ class MapDisplay(Display):
 
 def _spread(points: Sequence[NDArray[Any]], gap: float) -> NDArray[Any]:
     """Move points apart in small steps until all distances are at least ``gap``."""
+    from scipy.spatial import KDTree
+
     spread = np.array(points).reshape(-1, 2)
     for _ in range(50):
-        for first, second in combinations(range(len(spread)), 2):
+        # Only near pairs: hundreds of clusters have a hundred thousand.
+        near = KDTree(spread).query_pairs(gap) if len(spread) else set()
+        for first, second in sorted(near):
             apart = spread[second] - spread[first]
             distance = np.hypot(*apart)
             if distance < gap:
