@@ -16,7 +16,7 @@ from clusterkit.clusterers import KMeans
 from clusterkit.clustering import Clustering
 from clusterkit.clustering.inspection import inspect_clusters
 from clusterkit.errors import InvalidInputError, Notice
-from clusterkit.plots import InspectionDisplay
+from clusterkit.plots import InspectionDisplay, inspection
 from clusterkit.report.page_images import read_page_images
 
 
@@ -143,6 +143,23 @@ def test_images_that_are_no_copies_by_a_decision_are_all_drawn(tmp_path):
     found = inspect_clusters(replace(clustering, decisions=decisions))
     (first, _) = InspectionDisplay.from_inspection(found).rows
     assert [file.name for file in first.central][:2] == ["00.png", "01.png"]
+
+
+def test_copies_are_not_searched_in_clusters_that_are_not_drawn(tmp_path, monkeypatch):
+    clustering = photos(tmp_path, 3)
+    monkeypatch.setattr(inspection, "_MAX_CLUSTERS", 1)
+    read = []
+    find_first_copies = inspection.find_first_copies
+
+    def find(files, apart):
+        read.extend(file.name for file in files)
+        return find_first_copies(files, apart)
+
+    monkeypatch.setattr(inspection, "find_first_copies", find)
+    display = InspectionDisplay.from_inspection(inspect_clusters(clustering))
+    assert sorted(read) == [f"{i:02d}.png" for i in range(6)]
+    assert [file.name for file in display.rows[1].central] == ["06.png", "07.png", "08.png"]
+    assert "… and 1 more cluster; no image is doubtful; no image is odd" in texts(display)
 
 
 def test_a_path_is_refused():

@@ -95,10 +95,14 @@ class InspectionDisplay(Display):
         InspectionDisplay
             The plotted display.
         """
-        rows = [
-            _row(inspection, cluster, size)
+        sizes = {
+            cluster: size
             for cluster, size in inspection.clustering.sizes.items()
             if cluster != NOISE
+        }
+        rows = [
+            _row(inspection, cluster, size, is_drawn=place < _MAX_CLUSTERS)
+            for place, (cluster, size) in enumerate(sizes.items())
         ]
         return cls(rows).plot(ax=ax)
 
@@ -172,13 +176,16 @@ class InspectionDisplay(Display):
                     sheet.tag(", ".join(said), place + _SIDE, y + _SIDE)
 
 
-def _row(inspection: ClusterInspection, cluster: int, size: int) -> ClusterRow:
-    """Return the row of a cluster, with one of several copies in each column."""
+def _row(inspection: ClusterInspection, cluster: int, size: int, *, is_drawn: bool) -> ClusterRow:
+    """Return the row of a cluster; if it is drawn, with one of several copies in each column."""
     clustering, n = inspection.clustering, N_CANDIDATES * _N_IMAGES
     files = clustering.embeddings.files
     copies: dict[Path, int] = {}
 
     def first(rows: Sequence[int]) -> list[int]:
+        # Finding copies reads files.
+        if not is_drawn:
+            return list(rows[:_N_IMAGES])
         copy_of = find_first_copies([files[row] for row in rows], clustering.decisions.not_copies)
         copies.update(Counter(copy_of.values()))
         return [row for row in rows if files[row] not in copy_of][:_N_IMAGES]
