@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from clusterkit.clusterers.base import check_n_clusters
-from clusterkit.clusterers.principal_axes import mean_and_axes
+from clusterkit.clusterers.principal_axes import find_projection
 from clusterkit.clusterers.scikit_learn import LabellingClusterer
 from clusterkit.similarity.scaling import Scaling
 
@@ -86,7 +86,7 @@ class GaussianMixture(LabellingClusterer):
 
     def _label(self, model: Any, rows: NDArray[np.float32], first: NDArray[np.intp]) -> Any:
         """Fit the mixture to the principal components, and return the component of each row."""
-        self._mean, self._axes = mean_and_axes(rows, self.n_coordinates, self.random_state)
+        self._projection = find_projection(rows, self.n_coordinates, self.random_state)
         coordinates = self._locate(rows)
         return model.fit(coordinates).predict(coordinates)
 
@@ -133,4 +133,4 @@ class GaussianMixture(LabellingClusterer):
 
     def _locate(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the principal components of rows in float64, which covariances need."""
-        return ((rows - self._mean) @ self._axes).astype(np.float64)
+        return self._projection.apply(rows).astype(np.float64)

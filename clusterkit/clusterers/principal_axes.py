@@ -1,14 +1,36 @@
 """Principal axes of rows, in whose few coordinates clusterers search and measure density."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.clusterers.base import seed_from
 from clusterkit.utils.arguments import check_at_least
-from clusterkit.utils.parallel import workers
+from clusterkit.utils.parallel import serial_blas
 
 # Number of rows that the axes are computed from.
 _MAX_ROWS = 10_000
+
+
+class Projection(NamedTuple):
+    """Projection of rows on their leading principal axes.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (d,), float32
+        Mean of the rows.
+    axes : ndarray of shape (d, n_coordinates), float32
+        Orthonormal columns.
+    """
+
+    mean: NDArray[np.float32]
+    axes: NDArray[np.float32]
+
+    def apply(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the principal components of rows, the same on any number of threads."""
+        with serial_blas():
+            return (rows - self.mean) @ self.axes
 
 
 def principal_axes(
@@ -48,19 +70,19 @@ def principal_axes(
     return axes @ rotation[:, ::-1][:, :n_axes]
 
 
-def mean_and_axes(
+def find_projection(
     rows: NDArray[np.float32],
     n_coordinates: int | None,
     random_state: int | np.random.RandomState | None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the mean (d,) and the leading principal axes (d, n_coordinates) of rows.
+) -> Projection:
+    """Find the projection on the leading principal axes of rows.
 
     The axes are the identity if there are at most ``n_coordinates`` columns, or if it is None.
     """
     mean, d = rows.mean(axis=0), rows.shape[1]
     if n_coordinates is None or d <= check_at_least(n_coordinates, 1, "n_coordinates"):
-        return mean, np.eye(d, dtype=np.float32)
+        return Projection(mean, np.eye(d, dtype=np.float32))
     rng = np.random.default_rng(seed_from(random_state))
-    with workers():
+    with serial_blas():
         axes = principal_axes(rows - mean, np.ones(len(rows), np.float32), n_coordinates, rng)
-    return mean, axes
+    return Projection(mean, axes)

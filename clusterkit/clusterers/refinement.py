@@ -27,7 +27,7 @@ from clusterkit.clusterers.distances import silhouettes
 from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clusterers.kmeans.restarts import Problem, Search
 from clusterkit.clusterers.kmeans.streaming import draw, groups_of_parts
-from clusterkit.clusterers.principal_axes import mean_and_axes
+from clusterkit.clusterers.principal_axes import find_projection
 from clusterkit.clusterers.row_stream import BATCH_ROWS, RowStream
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal, unit_rows
@@ -201,8 +201,7 @@ class RefinedKMeans(UnitClusterer):
         k = self._check_number(len(rows))
         order = np.random.default_rng(int(seed)).permutation(len(rows))
         sample, rest = np.sort(order[: self.max_rows]), np.sort(order[self.max_rows :])
-        mean, axes = mean_and_axes(rows[sample], _N_COORDINATES, int(seed))
-        points = ((rows - mean) @ axes).astype(np.float32, copy=False)
+        points = find_projection(rows[sample], _N_COORDINATES, int(seed)).apply(rows)
         self.candidates_, self.reason_ = _compare(rows[sample], points[sample], k, int(seed))
         chosen = next(candidate for candidate in self.candidates_ if candidate.chosen)
         labels = np.empty(len(rows), np.int32)
@@ -244,13 +243,8 @@ class RefinedKMeans(UnitClusterer):
             warn_of_zeros(sample.is_zero)
         self.fingerprint_, self._unit = fingerprint_of(stream), sample.unit
         self.n_features_in_ = int(sample.rows.shape[1])
-        mean, axes = mean_and_axes(sample.rows, _N_COORDINATES, seed)
-
-        def project(rows: Points) -> Points:
-            """Return the principal components of rows."""
-            return ((rows - mean) @ axes).astype(np.float32, copy=False)
-
-        points = project(sample.rows)
+        projection = find_projection(sample.rows, _N_COORDINATES, seed)
+        points = projection.apply(sample.rows)
         self.candidates_, self.reason_ = _compare(sample.rows, points, k, seed)
         chosen = next(candidate for candidate in self.candidates_ if candidate.chosen)
         labels = [np.empty(0, np.int32)]
@@ -265,7 +259,7 @@ class RefinedKMeans(UnitClusterer):
                         rows = to_float32(
                             np.asarray(batch), normalize=self.normalize, unit=self._unit
                         )
-                        voted = _vote(points, chosen.labels, project(rows)).tolist()
+                        voted = _vote(points, chosen.labels, projection.apply(rows)).tolist()
                         found = (
                             own.get(_content(row), label)
                             for row, label in zip(rows, voted, strict=True)

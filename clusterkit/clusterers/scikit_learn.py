@@ -20,7 +20,7 @@ from clusterkit.clusterers.base import (
     warn_of_equal_rows,
 )
 from clusterkit.clusterers.neighbor_graph import number_parts
-from clusterkit.clusterers.principal_axes import mean_and_axes
+from clusterkit.clusterers.principal_axes import find_projection
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal
 from clusterkit.similarity.scaling import Scaling
@@ -284,5 +284,4 @@ class HDBSCAN(LabellingClusterer):
         return HDBSCAN(min(size, n_samples), min(neighbors, n_samples), copy=True)
 
     def _prepare(self, rows: NDArray[np.float32]) -> Any:
-        mean, axes = mean_and_axes(rows, self.n_coordinates, self.random_state)
-        return (rows - mean) @ axes
+        return find_projection(rows, self.n_coordinates, self.random_state).apply(rows)
