@@ -76,6 +76,13 @@ def test_normalize_off(name):
 
 
 @pytest.mark.parametrize("name", CLUSTERERS)
+def test_far_from_the_origin(name):
+    X, truth = make_blobs(200, centers=4, cluster_std=0.3, random_state=0)
+    labels = create(name, 4).set_params(normalize=False).fit_predict(X + 1e5)
+    assert adjusted_rand_score(truth, labels) == 1
+
+
+@pytest.mark.parametrize("name", CLUSTERERS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
 def test_number_types(name, dtype, directions):
     X, truth = directions

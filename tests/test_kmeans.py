@@ -94,12 +94,6 @@ def test_labels_are_numbered_from_the_largest_cluster():
     assert np.bincount(labels).tolist() == [50, 30, 20]
 
 
-def test_far_from_the_origin():
-    X, truth = make_blobs(200, centers=4, cluster_std=0.3, random_state=0)
-    labels = KMeans(4, normalize=False, random_state=0).fit_predict(X + 1e5)
-    assert adjusted_rand_score(truth, labels) == 1
-
-
 def test_weights_count_as_repetitions(digits):
     weights = np.random.default_rng(0).integers(0, 4, 300)
     weighted = KMeans(5, random_state=0).fit(digits[:300], sample_weight=weights)

@@ -42,7 +42,8 @@ class GaussianMixture(LabellingClusterer):
     labels_ : ndarray of shape (n,), int32
         The most probable component of each row, numbered from the largest.
     model_ : sklearn.mixture.GaussianMixture
-        The model fitted to the principal components, with its own order of mixture components.
+        The model fitted to the scaled principal components, with its own order of mixture
+        components.
     n_iter_ : int
         Iterations of the best run.
     n_features_in_ : int
@@ -87,6 +88,8 @@ class GaussianMixture(LabellingClusterer):
     def _label(self, model: Any, rows: NDArray[np.float32], first: NDArray[np.intp]) -> Any:
         """Fit the mixture to the principal components, and return the component of each row."""
         self._projection = find_projection(rows, self.n_coordinates, self.random_state)
+        # scikit-learn adds 1e-6 to each variance, which must be little beside them.
+        self._scale = float(self._projection.apply(rows).std(dtype=np.float64)) or 1.0
         coordinates = self._locate(rows)
         return model.fit(coordinates).predict(coordinates)
 
@@ -132,5 +135,5 @@ class GaussianMixture(LabellingClusterer):
         return self.model_.predict_proba(self._locate(rows))[:, self._order]
 
     def _locate(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the principal components of rows in float64, which covariances need."""
-        return self._projection.apply(rows).astype(np.float64)
+        """Return the scaled principal components of rows in float64, which covariances need."""
+        return self._projection.apply(rows).astype(np.float64) / self._scale
