@@ -1,12 +1,13 @@
 import tracemalloc
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
-from clusterkit.clusterers import ClusteringWarning, KMeans, MiniBatchKMeans
+from clusterkit.clusterers import ClusteringWarning, KMeans, MiniBatchKMeans, RefinedKMeans
 from clusterkit.clusterers.row_stream import Reservoir
 from clusterkit.errors import InvalidInputError
 from clusterkit.store.part_file import Row
@@ -71,6 +72,36 @@ def test_a_stream_gives_what_its_array_gives(digits):
     from_array = MiniBatchKMeans(6, batch_size=500, n_sample=400, random_state=0).fit(digits)
     assert adjusted_rand_score(from_stream, from_array.labels_) > 0.99
     np.testing.assert_array_equal(model.predict(stream), from_stream)
+
+
+@pytest.mark.parametrize("clusterer", [KMeans, MiniBatchKMeans, RefinedKMeans])
+def test_a_stream_has_no_names_of_columns(clusterer, digits):
+    table = pd.DataFrame(digits[:100], columns=[f"pixel {number}" for number in range(64)])
+    model = clusterer(3, random_state=0).fit(table)
+    assert list(model.feature_names_in_) == list(table)
+    model.fit(Stream(digits[:100, :20]))
+    assert not hasattr(model, "feature_names_in_")
+    assert model.n_features_in_ == 20
+
+
+@pytest.mark.parametrize("clusterer", [KMeans, MiniBatchKMeans])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_stream_with_a_row_that_is_not_finite_is_not_labelled(
+    clusterer, value, normalize, digits
+):
+    model = clusterer(3, normalize=normalize, random_state=0).fit(Stream(digits[:100]))
+    damaged = digits[:100].copy()
+    damaged[7, 3] = value
+    with pytest.raises(InvalidInputError, match="must be finite"):
+        model.predict(Stream(damaged))
+
+
+def test_the_lowest_integer_has_no_negative():
+    rows = np.array([[-128, 1], [-127, 3], [100, 0], [103, 3]], np.int8)
+    model = MiniBatchKMeans(2, normalize=False, random_state=0).fit(rows)
+    assert model.inertia_ == pytest.approx(11.5)
+    assert model.labels_.tolist() in ([0, 0, 1, 1], [1, 1, 0, 0])
 
 
 def test_fits_a_space_from_its_parts(digits, tmp_path):

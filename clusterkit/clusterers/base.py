@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, validate_data
 
+from clusterkit.clusterers.row_stream import RowStream
 from clusterkit.errors import ClusterkitWarning, InvalidInputError
 from clusterkit.similarity.scaling import Scaling, check_scaling, scale_rows
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
@@ -21,8 +22,7 @@ from clusterkit.utils.noise import NOISE
 
 # Squares of numbers this many times larger than the fitted ones would overflow.
 _MAX_RATIO = 1e18
-# Unit of the largest float32 numbers.
-_LARGEST_UNIT = 2.0**127
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 class ClusteringWarning(ClusterkitWarning):
@@ -45,6 +45,7 @@ class UnitClusterer(ClusterMixin, BaseEstimator):
 
     normalize: Scaling
     fingerprint_: str | None
+    n_features_in_: int
     # The unit of work.
     _unit: float
 
@@ -64,6 +65,13 @@ class UnitClusterer(ClusterMixin, BaseEstimator):
             warn_of_zeros(find_zeros(rows))
         return rows
 
+    def _keep_stream(self, stream: RowStream, n_columns: int, unit: float) -> None:
+        """Set the attributes that :meth:`_check_rows` sets for rows in memory."""
+        self.fingerprint_, self.n_features_in_ = fingerprint_of(stream), n_columns
+        self._unit = unit
+        # Streams have no names of columns; these are of a table fitted before.
+        self.__dict__.pop("feature_names_in_", None)
+
 
 def check_rows(X: ArrayLike) -> NDArray[Any]:
     """Return X as a finite matrix of float32 or float64 numbers.
@@ -79,8 +87,8 @@ def check_rows(X: ArrayLike) -> NDArray[Any]:
 
 def find_unit(X: NDArray[Any]) -> float:
     """Return the largest power of two up to the largest absolute value of X; 1 for zeros."""
-    largest = max(X.max(initial=0), -X.min(initial=0))
-    return float(np.ldexp(1.0, np.frexp(float(largest))[1] - 1)) if largest else 1.0
+    largest = _find_largest(X)
+    return float(np.ldexp(1.0, np.frexp(largest)[1] - 1)) if largest else 1.0
 
 
 def to_float32(X: NDArray[Any], *, normalize: Scaling, unit: float = 1.0) -> NDArray[np.float32]:
@@ -103,18 +111,23 @@ def to_float32(X: NDArray[Any], *, normalize: Scaling, unit: float = 1.0) -> NDA
     Raises
     ------
     InvalidInputError
-        If a number is too large for float32, or for the unit.
+        If there are NaN or infinite values, or a number is too large for float32 or for the unit.
     """
-    if X.dtype != np.float32 and not find_unit(X) <= _LARGEST_UNIT:
-        raise InvalidInputError(
-            f"numbers must fit in float32, up to 3.4e38. Received: up to {np.abs(X).max():.3g}"
-        )
-    if check_scaling(normalize):
+    if check_scaling(normalize) and X.dtype == np.float32:
         return scale_rows(X, normalize)
-    if find_unit(X) / _MAX_RATIO > unit:
+    largest = _find_largest(X)
+    if X.dtype != np.float32 and largest > _MAX_FLOAT32:
+        raise InvalidInputError(
+            f"numbers must fit in float32, up to 3.4e38. Received: up to {largest:.3g}"
+        )
+    if normalize:
+        return scale_rows(X, normalize)
+    if not np.isfinite(largest):
+        raise InvalidInputError("rows must be finite. Received: NaN or infinity")
+    if largest / _MAX_RATIO > unit:
         raise InvalidInputError(
             "numbers are too large beside those that were fitted, of about "
-            f"{unit:.3g}. Received: up to {np.abs(X).max():.3g}"
+            f"{unit:.3g}. Received: up to {largest:.3g}"
         )
     return np.ascontiguousarray(X if unit == 1 else X / unit, dtype=np.float32)
 
@@ -126,6 +139,12 @@ def in_units(X: NDArray[np.float32], unit: float) -> NDArray[Any]:
     range_ = np.finfo(np.float32)
     fits = float(range_.tiny) <= unit <= float(range_.max) / _MAX_RATIO
     return X * np.float32(unit) if fits else X * np.float64(unit)
+
+
+def _find_largest(X: NDArray[Any]) -> float:
+    """Return the largest absolute value of X; NaN if there is one."""
+    # Integers of NumPy, and its truth values, have no negative of the lowest.
+    return max(float(X.max(initial=0)), -float(X.min(initial=0)))
 
 
 def count_distinct(first: NDArray[np.intp]) -> int:

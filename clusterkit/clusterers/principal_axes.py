@@ -1,6 +1,6 @@
 """Principal axes of rows, in whose few coordinates clusterers search and measure density."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,8 @@ class Projection(NamedTuple):
     def apply(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the principal components of rows, the same on any number of threads."""
         with serial_blas():
-            return (rows - self.mean) @ self.axes
+            components: Any = (rows - self.mean) @ self.axes
+        return components
 
 
 def principal_axes(

@@ -32,7 +32,6 @@ from clusterkit.clusterers.row_stream import BATCH_ROWS, RowStream
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal, unit_rows
 from clusterkit.similarity.scaling import Scaling
-from clusterkit.store.embeddings import fingerprint_of
 from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.parallel import Map, workers
 from clusterkit.utils.progress import progress_bar
@@ -241,8 +240,7 @@ class RefinedKMeans(UnitClusterer):
         k = self._check_number(n)
         if self.normalize:
             warn_of_zeros(sample.is_zero)
-        self.fingerprint_, self._unit = fingerprint_of(stream), sample.unit
-        self.n_features_in_ = int(sample.rows.shape[1])
+        self._keep_stream(stream, sample.rows.shape[1], sample.unit)
         projection = find_projection(sample.rows, _N_COORDINATES, seed)
         points = projection.apply(sample.rows)
         self.candidates_, self.reason_ = _compare(sample.rows, points, k, seed)

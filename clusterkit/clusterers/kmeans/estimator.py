@@ -38,7 +38,7 @@ from clusterkit.clusterers.kmeans.streaming import (
 from clusterkit.clusterers.row_stream import BATCH_ROWS, RowStream
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.scaling import Scaling
-from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
+from clusterkit.store.embeddings import check_fitted_space
 from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.parallel import workers
 from clusterkit.utils.ray_engine import RayEngine, as_engine
@@ -341,8 +341,7 @@ class KMeans(CentroidClusterer):
             **limits | {"tol": max(self.tol, _STREAM_TOL)},
         )
         settled = settle(found.centers, found.last)
-        self.fingerprint_, self._unit = fingerprint_of(stream), found.sample.unit
-        self.n_features_in_ = int(found.centers.shape[1])
+        self._keep_stream(stream, found.centers.shape[1], found.sample.unit)
         self.cluster_centers_ = in_units(settled.means, self._unit)
         self.labels_, self.n_iter_ = settled.labels, settled.n_iter
         self.inertia_ = settled.inertia * self._unit * self._unit

@@ -147,8 +147,9 @@ class MiniBatchKMeans(CentroidClusterer):
             fit.
         """
         self._check_parameters()
+        stream = self._open(X)
         found = solve_stream(
-            self._open(X),
+            stream,
             self.n_clusters,
             normalize=self.normalize,
             n_init=self.n_init,
@@ -160,7 +161,10 @@ class MiniBatchKMeans(CentroidClusterer):
             batch_size=self.batch_size,
             progress=progress,
         )
-        self._unit, self.n_features_in_ = found.sample.unit, int(found.centers.shape[1])
+        if stream is X:
+            self._keep_stream(stream, found.centers.shape[1], found.sample.unit)
+        else:
+            self.fingerprint_, self._unit = fingerprint_of(X), found.sample.unit
         # Clusters are numbered from the largest.
         order = np.argsort(-found.last.sizes, kind="stable")
         numbers = np.argsort(order).astype(np.int32)
@@ -255,15 +259,9 @@ class MiniBatchKMeans(CentroidClusterer):
     def _open(self, X: ArrayLike | RowStream, *, reset: bool = True) -> RowStream:
         """Return X as a stream."""
         check_at_least(self.batch_size, 1, "batch_size")
-        if reset:
-            self.fingerprint_, self._unit = fingerprint_of(X), 1.0
-        else:
+        if not reset:
             check_fitted_space(self, X)
-        if not isinstance(X, RowStream):
-            check_vectors(X)
-            rows = as_invalid_input(validate_data)(self, X, reset=reset)
-            # NumPy does not negate booleans; these have no copy.
-            return ArrayStream(rows.view(np.uint8) if rows.dtype == np.bool_ else rows)
-        if reset and hasattr(self, "n_features_in_"):
-            del self.n_features_in_
-        return X
+        if isinstance(X, RowStream):
+            return X
+        check_vectors(X)
+        return ArrayStream(as_invalid_input(validate_data)(self, X, reset=reset))
