@@ -9,8 +9,12 @@ from sklearn.preprocessing import normalize, scale
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
 
-from clusterkit.clusterers import AffinityPropagation, ClusteringWarning, ConvergenceWarning
-from clusterkit.clusterers.affinity import estimator as affinity
+from clusterkit.clusterers import (
+    AffinityPropagation,
+    ClusteringWarning,
+    ConvergenceWarning,
+    base,
+)
 from clusterkit.clusterers.affinity.estimator import Run, search_preference
 from clusterkit.clusterers.affinity.message_passing import Exemplars
 from clusterkit.clusterers.affinity.similarities import memory_needed
@@ -180,7 +184,7 @@ def test_duplicates_give_complete_labels():
 
 
 def test_refuses_what_does_not_fit_in_memory(monkeypatch):
-    monkeypatch.setattr(affinity, "available_memory", lambda: 3 * 10**9)
+    monkeypatch.setattr(base, "available_memory", lambda: 3 * 10**9)
     X = np.zeros((30_000, 2), dtype=np.float32)
     X[:, 0] = 1
     message = r"about 10.9 GB .* n_samples=30000, and 3.0 GB are available; .* n_candidates="

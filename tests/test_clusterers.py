@@ -18,6 +18,7 @@ from clusterkit.clusterers import (
     ClusteringWarning,
     GaussianMixture,
     SpectralClustering,
+    base,
     centers_of,
     kmeans_sweep,
 )
@@ -304,6 +305,31 @@ def test_graph_in_too_many_parts_is_warned_of(directions):
 def test_linkage_is_passed_on(directions):
     model = AgglomerativeClustering(5, linkage="average").fit(directions[0])
     assert model.model_.linkage == "average"
+
+
+def test_distances_of_all_pairs_must_fit_in_memory(directions, monkeypatch):
+    monkeypatch.setattr(base, "available_memory", lambda: 300_000)
+    message = r"about 0.0 GB .* n_samples=200, and 0.0 GB are available; use linkage=\"single\""
+    with pytest.raises(InvalidInputError, match=message):
+        AgglomerativeClustering(5).fit(directions[0])
+    AgglomerativeClustering(5, linkage="single").fit(directions[0])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        AgglomerativeClustering(linkage="far"),
+        GaussianMixture(n_init=0),
+        GaussianMixture(covariance_type="far"),
+        GaussianMixture(n_coordinates=0),
+        SpectralClustering(n_neighbors=0),
+        HDBSCAN(min_samples=0),
+    ],
+    ids=lambda model: str(model).partition("(")[2],
+)
+def test_parameters_out_of_range_are_named(model):
+    with pytest.raises(InvalidInputError, match=r"must be an? (str|int).* (Got|Received)"):
+        model.fit(np.eye(20))
 
 
 def test_unknown_name_lists_the_known():

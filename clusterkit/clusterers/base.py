@@ -18,6 +18,7 @@ from clusterkit.errors import ClusterkitWarning, InvalidInputError
 from clusterkit.similarity.scaling import Scaling, check_scaling, scale_rows
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
 from clusterkit.utils.arguments import check_at_least, check_vectors, is_number
+from clusterkit.utils.memory import available_memory, format_gb
 from clusterkit.utils.noise import NOISE
 
 # Squares of numbers this many times larger than the fitted ones would overflow.
@@ -248,6 +249,30 @@ def check_weights(sample_weight: ArrayLike | None, n_samples: int) -> NDArray[np
             f"Received: {weights.min()} to {weights.max()}"
         )
     return weights
+
+
+def check_memory(
+    needed: float, clusterer: str, n_samples: int, *, remedy: Callable[[float], str]
+) -> None:
+    """Raise InvalidInputError if a clusterer needs more memory than there is.
+
+    Parameters
+    ----------
+    needed : float
+        Memory in bytes.
+    clusterer : str
+        Name of the clusterer, for the message.
+    n_samples : int
+        Number of rows.
+    remedy : callable
+        Returns what to do, from the share of the memory that is available.
+    """
+    free = available_memory()
+    if free is not None and needed > free:
+        raise InvalidInputError(
+            f"{clusterer} would need about {format_gb(needed)} of memory for "
+            f"n_samples={n_samples}, and {format_gb(free)} are available; {remedy(free / needed)}"
+        )
 
 
 def centers_of(X: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from clusterkit.clusterers.base import (
     ClusteringWarning,
     UnitClusterer,
+    as_invalid_input,
+    check_memory,
     check_n_clusters,
     count_distinct,
     number_by_size,
@@ -74,7 +76,8 @@ class LabellingClusterer(UnitClusterer):
         Raises
         ------
         InvalidInputError
-            If there are fewer than 2 rows or fewer rows than clusters, or NaN or infinite values.
+            If there are fewer than 2 rows or fewer rows than clusters, or NaN or infinite values, a
+            parameter is out of range, or there is not enough memory.
 
         Warns
         -----
@@ -94,7 +97,8 @@ class LabellingClusterer(UnitClusterer):
         with workers(), warnings.catch_warnings():
             # Unconnected components matter only if there are more than clusters.
             warnings.filterwarnings("ignore", "Graph is not fully connected", UserWarning)
-            found = unite_equal(self._label(model, rows, first), first)
+            labels = as_invalid_input(self._label)(model, rows, first)
+            found = unite_equal(labels, first)
         self._keep(model, found)
         warn_of_equal_rows(n_distinct, getattr(self, "n_clusters", 1))
         return self
@@ -103,7 +107,8 @@ class LabellingClusterer(UnitClusterer):
 class AgglomerativeClustering(LabellingClusterer):
     """Agglomerative clustering, with Ward's criterion by default.
 
-    Computes the distances of all pairs, so it is suitable for up to about 20,000 rows.
+    Computes the distances of all pairs, so it is suitable for up to about 20,000 rows: it needs 16
+    bytes of memory per pair (3.2 GB), unless ``linkage="single"``.
 
     Parameters
     ----------
@@ -139,6 +144,13 @@ class AgglomerativeClustering(LabellingClusterer):
         from sklearn.cluster import AgglomerativeClustering
 
         k = min(check_n_clusters(self.n_clusters, n_samples), n_distinct)
+        if self.linkage != "single":
+            check_memory(
+                16 * n_samples * (n_samples - 1) / 2,  # the distances and SciPy's copy
+                "agglomerative clustering",
+                n_samples,
+                remedy=lambda _: 'use linkage="single" or another clusterer, such as k-means',
+            )
         return AgglomerativeClustering(k, linkage=self.linkage)
 
 

@@ -17,6 +17,7 @@ from clusterkit.clusterers.affinity.similarities import Similarities, memory_nee
 from clusterkit.clusterers.base import (
     ClusteringWarning,
     UnitClusterer,
+    check_memory,
     check_n_clusters,
     count_distinct,
     in_units,
@@ -26,7 +27,6 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import find_equal, level_rows
 from clusterkit.similarity.scaling import Scaling
 from clusterkit.utils.arguments import check_at_least, is_number
-from clusterkit.utils.memory import available_memory, format_gb
 from clusterkit.utils.parallel import Map, workers
 
 # Tried in turn until the messages converge.  Frey and Dueck recommend 0.5 to 0.9.
@@ -352,15 +352,16 @@ class AffinityPropagation(UnitClusterer):
 
     def _check_memory(self, rows: NDArray[Any]) -> None:
         """Check that the similarities fit in memory."""
-        n, free = len(rows), available_memory()
-        needed = memory_needed(n, min(n, self.n_candidates or n), rows.itemsize)
-        if free is not None and needed > free:
-            fitting = max(2, int(n * (free / needed) / 2))
-            raise InvalidInputError(
-                f"affinity propagation would need about {format_gb(needed)} of memory for "
-                f"n_samples={n}, and {format_gb(free)} are available; let fewer rows be exemplars, "
-                f"for instance n_candidates={min(2000, fitting)}, or use another clusterer"
-            )
+        n = len(rows)
+        check_memory(
+            memory_needed(n, min(n, self.n_candidates or n), rows.itemsize),
+            "affinity propagation",
+            n,
+            remedy=lambda share: (
+                "let fewer rows be exemplars, for instance "
+                f"n_candidates={min(2000, max(2, int(n * share / 2)))}, or use another clusterer"
+            ),
+        )
 
 
 def search_preference(
