@@ -273,7 +273,7 @@ def test_the_smallest_and_the_largest_number_are_tried():
         elbow_curve(blobs(3, n=90), k_min=9, k_max=5)
 
 
-@pytest.mark.parametrize("X", [[["a", "b"]], [[1, 2], [3]], None, "photos"])
+@pytest.mark.parametrize("X", [[["a", "b"]], [[1, 2], [3]], [[1, 2], [3, 4j]], None, "photos"])
 def test_what_is_no_matrix_is_named(X):
     with pytest.raises(InvalidInputError, match=r"matrix of numbers|shape \(n"):
         elbow_curve(X)

@@ -343,6 +343,8 @@ def _check_matrix(X: ArrayLike) -> NDArray[Any]:
     check_vectors(X)
     try:
         rows = np.asarray(X)
+        if np.iscomplexobj(rows):
+            raise TypeError("complex numbers")
         rows = rows if rows.dtype == np.float32 else rows.astype(np.float64, copy=False)
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"X must be a matrix of numbers. Received: {error}") from error
