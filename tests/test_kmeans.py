@@ -6,7 +6,7 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
-from clusterkit.clusterers import ClusteringWarning, KMeans
+from clusterkit.clusterers import ClusteringWarning, KMeans, MiniBatchKMeans
 from clusterkit.clusterers.kmeans.lloyd import sum_clusters
 from clusterkit.clusterers.kmeans.restarts import Search, mean_silhouette
 from clusterkit.clusterers.principal_axes import principal_axes
@@ -200,11 +200,14 @@ def test_bad_input_is_named(X, parameters, message):
         ([1, 1, -1], "-1"),
         ([0, 0, 0], "not all zero"),
         ([1, 1, np.nan], "finite"),
+        ([1, 1, 1e39], "finite.* Received: 1.0 to inf"),
+        (["a", "b", "c"], "one number per row. Received: could not convert"),
     ],
 )
 def test_bad_weights_are_named(weights, message):
-    with pytest.raises(InvalidInputError, match=message):
-        KMeans(2).fit(np.eye(3), sample_weight=weights)
+    for clusterer in (KMeans(2), MiniBatchKMeans(2)):
+        with pytest.raises(InvalidInputError, match=message):
+            clusterer.fit(np.eye(3), sample_weight=weights)
 
 
 def test_tiny_cluster_is_warned_of():

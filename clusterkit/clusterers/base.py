@@ -233,11 +233,18 @@ def check_weights(sample_weight: ArrayLike | None, n_samples: int) -> NDArray[np
     Raises
     ------
     InvalidInputError
-        If there is not one weight per row, or weights are negative, not finite or all zero.
+        If there is not one weight per row, or weights are no numbers, negative, not finite or all
+        zero.
     """
     if sample_weight is None:
         return np.ones(n_samples, np.float32)
-    weights = np.asarray(sample_weight, dtype=np.float32)
+    try:
+        with np.errstate(over="ignore"):  # infinite weights are refused below
+            weights = np.asarray(sample_weight, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"sample_weight must hold one number per row. Received: {error}"
+        ) from error
     if weights.shape != (n_samples,):
         raise InvalidInputError(
             "sample_weight must hold one number per row. "

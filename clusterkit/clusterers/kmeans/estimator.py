@@ -414,9 +414,10 @@ def solve_stream(
     ClusteringWarning
         If zero vectors are to be normalised.
     """
-    weights = None if sample_weight is None else np.asarray(sample_weight, np.float32)
-    if weights is not None:
-        check_weights(weights, weights.size)
+    # The number of rows is not known before they are read.
+    weights = (
+        None if sample_weight is None else check_weights(sample_weight, np.size(sample_weight))
+    )
     with workers() as run:
         sample = draw(
             stream,
