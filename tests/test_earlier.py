@@ -157,3 +157,14 @@ def test_kmeans_goes_on_where_another_solution_fits_as_well() -> None:
     np.testing.assert_array_equal(
         continue_kmeans(rows, beside, 1.01 * inertia, previous=np.arange(20)), beside
     )
+
+
+def test_kmeans_goes_on_far_from_the_origin() -> None:
+    rng = np.random.default_rng(0)
+    before = np.repeat([0, 1, 2], 100)
+    rows = (5 * np.eye(3)[before] + rng.normal(size=(300, 3)) + 10_000).astype(np.float32)
+    exact = rows.astype(float)
+    inertia = sum(((exact[before == i] - exact[before == i].mean(0)) ** 2).sum() for i in range(3))
+    previous = np.where(rng.random(300) < 0.3, rng.integers(0, 3, 300), before)
+    continued = continue_kmeans(rows, 2 - before, inertia, previous=previous)
+    np.testing.assert_array_equal(continued, before)

@@ -242,8 +242,10 @@ def continue_kmeans(
     numbers = np.unique(previous[previous != NOISE])
     if len(numbers) != len(np.unique(labels)):
         return labels
-    centers = np.stack([X[previous == number].mean(axis=0) for number in numbers])
-    continued = lloyd(X, np.ones(len(X), np.float32), centers)
+    # float32 is most precise near the origin.
+    rows = X - X.mean(axis=0)
+    centers = np.stack([rows[previous == number].mean(axis=0) for number in numbers])
+    continued = lloyd(rows, np.ones(len(rows), np.float32), centers)
     if continued.inertia > (1 + _NEARLY_EQUAL) * inertia:
         return labels
     return continued.labels.astype(np.int64)
