@@ -54,6 +54,9 @@ def test_a_series_with_images_as_its_index_may_have_any_order():
         assert evaluate(shuffled, clustering).accuracy == 1
         assert evaluate(shuffled, pd.Series(clustering.labels, index=paths)).accuracy == 1
     assert evaluate(labels[:4], clustering).unlabelled == ["4.png", "5.png"]
+    # A series does not tell what files hold, so a store cannot follow them.
+    named = pd.Series(clustering.labels, index=paths)
+    assert evaluate(labels[:4], named, store="none").unlabelled == ["4.png", "5.png"]
     # Other indices are no names of images: the values count as they come.
     assert evaluate(labels.set_axis(range(5, -1, -1)), clustering).accuracy == 1
     assert evaluate(labels.set_axis(list("abcabc")), clustering).accuracy == 1

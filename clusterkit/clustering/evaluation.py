@@ -45,8 +45,8 @@ def evaluate(
         labels of any kind; or a pandas Series with the images as its index.  Noise is -1, ``-1.0``,
         ``"-1"`` or ``"noise"``.
     store : Store or path, optional
-        Where to find files by their content that are no longer at the paths of the clusters, so
-        that labels may name either place.  Names of folders are those of the old paths.
+        Where to find files by their content that are no longer at the paths of a clustering or its
+        table, so that labels may name either place.  Names of folders are those of the old paths.
     label_column, path_column, label_separator
         Columns of a table of labels; see :func:`~clusterkit.datasets.labels.read_labels`.
 
@@ -161,7 +161,7 @@ def _labels_of(
 
 def _find_present(clusters: Any, paths: list[str], store: Store | str | Path | None) -> list[str]:
     """Return the paths of clustered images, with the present ones of those that were moved."""
-    if store is None:
+    if store is None or is_named(clusters):
         return paths
     if hasattr(clusters, "embeddings"):
         root, digests = clusters.embeddings.root, clusters.embeddings.digests
