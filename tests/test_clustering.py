@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.cluster import DBSCAN
+from sklearn.linear_model import LogisticRegression
 
 from clusterkit.clusterers import KMeans
 from clusterkit.clusterers.distances import distances_to_centers
@@ -24,6 +25,7 @@ from clusterkit.plots import MapDisplay
 from clusterkit.store.embeddings import Embeddings, Failure
 from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
+from clusterkit.utils.text import json_text
 from tests.grid_colours import GridColours
 from tests.stores import make_photos
 
@@ -97,6 +99,8 @@ def test_auto_takes_the_best_level_or_the_one_asked_for(emb: Embeddings, tmp_pat
     assert cluster(emb, n_clusters=3, random_state=0).to_dict()["level"] is None
     of_numpy = cluster(emb, n_clusters=np.int64(3), random_state=np.int64(0))
     assert of_numpy.to_dict() == cluster(emb, n_clusters=3, random_state=0).to_dict()
+    of_numpy = cluster(emb, n_clusters="auto", level=np.int64(1), random_state=0)
+    assert json_text(of_numpy.to_dict()) == json_text(coarse.to_dict())
 
 
 @pytest.mark.usefixtures("two_levels")
@@ -370,7 +374,7 @@ def test_a_stream_is_clustered_as_its_embeddings_are(emb: Embeddings, tmp_path: 
         cluster(space.stream(), "agglomerative", n_clusters=3)
 
 
-@pytest.mark.parametrize("wrong", [5, KMeans, None, np.eye(3)])
+@pytest.mark.parametrize("wrong", [5, KMeans, None, np.eye(3), LogisticRegression()])
 def test_what_is_no_clusterer_is_said(emb: Embeddings, wrong: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"^clusterer must be the name of one, or an inst"):
         cluster(emb, wrong)

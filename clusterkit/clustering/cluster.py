@@ -663,7 +663,8 @@ def _continue(
 def _create(clusterer: Any, random_state: int | None) -> Any:
     """Create a clusterer by name with the seed, or copy an instance."""
     if not isinstance(clusterer, str):
-        if isinstance(clusterer, type) or not hasattr(clusterer, "get_params"):
+        has = [hasattr(clusterer, name) for name in ("get_params", "fit_predict")]
+        if isinstance(clusterer, type) or not all(has):
             raise InvalidInputError(
                 "clusterer must be the name of one, or an instance such as KMeans(5); the number "
                 f"of clusters alone is n_clusters. Received: {clusterer!r}"

@@ -18,6 +18,7 @@ from clusterkit.store.embeddings import Embeddings, RandomSample
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store, as_sample
 from clusterkit.store.stream import VectorStream
+from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.text import first_few, join_lines
 
 # Approximate number of letters for the names of groups in one line of text.
@@ -267,8 +268,7 @@ def choose_level(curve: ElbowCurve, level: int | None = None) -> ChosenLevel:
             f"n_clusters='auto' found no number: {curve.verdict} Give one to cluster nevertheless"
         )
     numbers = tuple(one.n_clusters for one in curve.levels)
-    if level is None:
-        level = numbers.index(curve.k) + 1
+    level = numbers.index(curve.k) + 1 if level is None else check_at_least(level, 1, "level")
     if level > len(numbers):
         known = ", ".join(
             f"{number} ({one.n_clusters} clusters, confidence {one.confidence:.2f})"
