@@ -186,7 +186,7 @@ def read_edits(
             if name is not None:
                 given[label] = name
                 number_of = _numbers_of_names(names, given)
-        free = (number for number in count() if number not in taken and number >= 0)
+        free = (number for number in count() if number not in taken)
         for label, rows in changed.items():
             for row in rows:
                 name = cells[row]
