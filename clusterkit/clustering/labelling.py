@@ -221,7 +221,7 @@ def _decide(
                 f"clusters are numbers from 0 to {MAX_CLUSTER}, and {NOISE} is noise. Received: "
                 f"{image}={number}"
             )
-        path = _find(image, earlier)
+        path = _find(image, labels, earlier.root)
         if placed.setdefault(path, number) != number:
             raise InvalidInputError(f"{path} cannot be in clusters {placed[path]} and {number}")
     known = set(labels.values()) | set(placed.values()) | earlier.decisions.fixed
@@ -246,12 +246,13 @@ def _pairs(
     pairs: Iterable[tuple[str, str]], earlier: EarlierClusters
 ) -> frozenset[tuple[str, str]]:
     """Return pairs of images by their sorted digests."""
-    digest_of = dict(zip(earlier.paths, earlier.digests or (), strict=False))
+    digests = earlier.digests or [None] * len(earlier.paths)
+    digest_of = dict(zip(earlier.paths, digests, strict=True))
     found = set()
     for pair in pairs:
         if isinstance(pair, str | os.PathLike) or len(pair) != 2:
             raise InvalidInputError(f"a pair must be two images. Received: {pair!r}")
-        one, other = (digest_of.get(_find(str(image), earlier)) for image in pair)
+        one, other = (digest_of[_find(str(image), digest_of, earlier.root)] for image in pair)
         if not one or not other:
             raise InvalidInputError(
                 "the table does not hold digests of its images, by which pairs are kept: write "
@@ -266,13 +267,12 @@ def _pairs(
     return frozenset(found)
 
 
-def _find(image: str, earlier: EarlierClusters) -> str:
-    """Return the path of an image in the table."""
-    paths = earlier.paths
+def _find(image: str, paths: Mapping[str, Any], root: str | None) -> str:
+    """Return the path of an image in the table, whose paths are keys."""
     if image in paths:
         return image
-    if earlier.root is not None:
-        path = relative(absolute(image), earlier.root)
+    if root is not None:
+        path = relative(absolute(image), root)
         if path in paths:
             return path
     ends = [path for path in paths if path.endswith(f"/{image}")]
