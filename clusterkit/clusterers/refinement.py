@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from clusterkit.clusterers.kmeans.streaming import draw, groups_of_parts
 from clusterkit.clusterers.principal_axes import find_projection
 from clusterkit.clusterers.row_stream import BATCH_ROWS, RowStream
 from clusterkit.errors import InvalidInputError
-from clusterkit.similarity.nearest import find_equal, unit_rows
+from clusterkit.similarity.nearest import content_of, find_equal, unit_rows
 from clusterkit.similarity.scaling import Scaling
 from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.parallel import Map, workers
@@ -247,7 +246,7 @@ class RefinedKMeans(UnitClusterer):
         chosen = next(candidate for candidate in self.candidates_ if candidate.chosen)
         labels = [np.empty(0, np.int32)]
         # A vote would empty clusters with fewer rows than half of the voters.
-        own = dict(zip(map(_content, sample.rows), chosen.labels.tolist(), strict=True))
+        own = dict(zip(map(content_of, sample.rows), chosen.labels.tolist(), strict=True))
         with progress_bar(
             name="labelling", enabled=progress, unit="part", total=sample.n_parts
         ) as bar:
@@ -259,7 +258,7 @@ class RefinedKMeans(UnitClusterer):
                         )
                         voted = _vote(points, chosen.labels, projection.apply(rows)).tolist()
                         found = (
-                            own.get(_content(row), label)
+                            own.get(content_of(row), label)
                             for row, label in zip(rows, voted, strict=True)
                         )
                         labels.append(np.fromiter(found, np.int32, len(rows)))
@@ -555,11 +554,6 @@ def _explain_choice(candidates: list[Candidate], obstacle: str) -> str:
     if best.chosen:
         return f"{best.name}: {changes}; {comparison}"
     return f"{_FIRST}: no other is clearly better; the next, {best.name}, {changes}; {comparison}"
-
-
-def _content(row: Points) -> bytes:
-    """Return what equal rows have in common; 0.0 and -0.0 are equal."""
-    return hashlib.blake2b((row + np.float32(0)).tobytes(), digest_size=16).digest()
 
 
 def _vote(points: Points, labels: Labels, others: Points) -> Labels:

@@ -85,9 +85,13 @@ def find_equal(rows: NDArray[np.float32]) -> NDArray[np.intp]:
     _, numbers, counts = np.unique(keys, return_inverse=True, return_counts=True)
     seen: dict[bytes, int] = {}
     for row in np.flatnonzero(counts[numbers] > 1).tolist():
-        content = hashlib.blake2b((rows[row] + np.float32(0)).tobytes(), digest_size=16).digest()
-        first[row] = seen.setdefault(content, row)
+        first[row] = seen.setdefault(content_of(rows[row]), row)
     return first
+
+
+def content_of(row: NDArray[np.float32]) -> bytes:
+    """Return what equal rows have in common; 0.0 and -0.0 are equal."""
+    return hashlib.blake2b((row + np.float32(0)).tobytes(), digest_size=16).digest()
 
 
 def nearest(
