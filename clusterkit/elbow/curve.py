@@ -392,8 +392,10 @@ def prepare(X: Matrix, normalize: Any) -> Matrix:
 
 def all_alike(X: Matrix) -> bool:
     """Return whether the rows differ only by rounding."""
-    spread = np.square(X - X[0], dtype=np.float64).mean()
-    return bool(spread <= _ROUNDING * np.square(X, dtype=np.float64).mean())
+    gaps = X - X[0]
+    # Without a float64 copy of all rows.
+    spread, size = (np.einsum("ij,ij->", rows, rows, dtype=np.float64) for rows in (gaps, X))
+    return bool(spread <= _ROUNDING * size)
 
 
 def _add_sampled(curve: ElbowCurve, sampled: RandomSample | None) -> ElbowCurve:
