@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans as ReferenceKMeans
@@ -129,10 +131,21 @@ def test_read_only_memory_map(tmp_path, digits):
     )
 
 
-def test_input_is_left_alone(digits):
+@pytest.mark.parametrize("normalize", [True, False])
+def test_input_is_left_alone(digits, normalize):
     before = digits.copy()
-    KMeans(4, normalize=False, random_state=0).fit(digits)
+    KMeans(4, normalize=normalize, random_state=0).fit(digits)
     np.testing.assert_array_equal(digits, before)
+
+
+def test_one_copy_of_the_rows_is_made():
+    X = np.random.default_rng(0).standard_normal((40_000, 200), np.float32)
+    tracemalloc.start()
+    with threadpool_limits(1):  # each thread holds a few thousand rows
+        KMeans(2, n_init=1, random_state=0).fit(X)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.2 * X.nbytes
 
 
 @pytest.mark.parametrize("n_features", [3, 100])

@@ -35,20 +35,27 @@ class Projection(NamedTuple):
 
 
 def principal_axes(
-    X: NDArray[np.float32], weights: NDArray[np.float32], n_axes: int, rng: np.random.Generator
+    X: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    n_axes: int,
+    rng: np.random.Generator,
+    *,
+    mean: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Approximate the leading principal axes by randomised SVD.
 
     Parameters
     ----------
     X : ndarray of shape (n, d), float32
-        The centred rows; above 10,000 a random sample is used.
+        The rows; above 10,000 a random sample is used.
     weights : ndarray of shape (n,), float32
         Weight of each row.
     n_axes : int
         Number of axes, at most d.
     rng : numpy.random.Generator
         Random generator.
+    mean : ndarray of shape (d,), float32, optional
+        Mean of the rows; by default they are centred already.
 
     Returns
     -------
@@ -61,7 +68,10 @@ def principal_axes(
     constructing approximate matrix decompositions. SIAM Review 53, 2011 (algorithm 4.4).
     """
     rows = rng.permutation(len(X))[:_MAX_ROWS]
-    sample = X[rows] * np.sqrt(weights[rows, None])
+    sample = X[rows]
+    if mean is not None:
+        sample -= mean
+    sample *= np.sqrt(weights[rows, None])
     d = X.shape[1]
     axes = rng.standard_normal((d, min(n_axes + 10, d)), dtype=np.float32)
     for _ in range(3):
@@ -85,5 +95,6 @@ def find_projection(
         return Projection(mean, np.eye(d, dtype=np.float32))
     rng = np.random.default_rng(seed_from(random_state))
     with serial_blas():
-        axes = principal_axes(rows - mean, np.ones(len(rows), np.float32), n_coordinates, rng)
+        weights = np.ones(len(rows), np.float32)
+        axes = principal_axes(rows, weights, n_coordinates, rng, mean=mean)
     return Projection(mean, axes)

@@ -312,6 +312,7 @@ class KMeans(CentroidClusterer):
             check_weights(sample_weight, len(rows)),
             self.n_clusters,
             seed=seed_from(self.random_state),
+            overwrite=bool(self.normalize),  # which makes a copy
             **limits,
         )
         self.labels_, self.n_iter_ = solution.labels, solution.n_iter
@@ -358,10 +359,14 @@ def solve(
     max_iter: int = 300,
     tol: float = 1e-6,
     seed: int,
+    overwrite: bool = False,
 ) -> Solution:
-    """Cluster float32 rows as :class:`KMeans` does, without its checks and warnings."""
+    """Cluster float32 rows as :class:`KMeans` does, without its checks and warnings.
+
+    With ``overwrite`` the rows may be changed, which saves a copy of them.
+    """
     with workers() as run:
-        problem = Problem(rows, weights)
+        problem = Problem(rows, weights, overwrite=overwrite)
         search = Search(problem.X, problem.weights, seed=seed, run=run)
         started = search.start(k, n_init)
         finalists = search.shortlist([*started, *search.improve(started[:_N_IMPROVED])])

@@ -47,6 +47,8 @@ class Problem:
         All rows.
     weights : ndarray of shape (n,), float32
         Weight of each row, 0 or above, not all 0.
+    overwrite : bool
+        Whether the rows may be changed, which saves a copy of them.
 
     Attributes
     ----------
@@ -56,9 +58,11 @@ class Problem:
         Their weights.
     """
 
-    def __init__(self, rows: Matrix, weights: NDArray[np.float32]) -> None:
+    def __init__(
+        self, rows: Matrix, weights: NDArray[np.float32], *, overwrite: bool = False
+    ) -> None:
         self._mean = np.asarray((weights / weights.sum()) @ rows, np.float32)
-        rows = rows - self._mean
+        rows = np.subtract(rows, self._mean, out=rows if overwrite else None)
         # Rows of weight 0 are labelled but otherwise ignored.
         counts = weights > 0
         self._rows = rows
