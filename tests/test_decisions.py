@@ -19,6 +19,7 @@ from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
 from clusterkit.utils.files import locked
+from clusterkit.utils.noise import MAX_CLUSTER
 
 
 def bundles(rows: list[int], *, folder: str = "", seed: int = 0) -> Embeddings:
@@ -313,7 +314,8 @@ def test_a_number_counts_beside_the_new_name_of_the_old_cluster(names: dict[int,
 
 
 def test_decisions_are_read_as_they_were_written() -> None:
-    decisions = Decisions({3: "fox \udcff"}, frozenset({1}), (Placed("\udcff.png", None, -1),))
+    placed = Placed("\udcff.png", None, -1), Placed("a.png", None, MAX_CLUSTER)
+    decisions = Decisions({3: "fox \udcff"}, frozenset({1, MAX_CLUSTER}), placed)
     text = json.dumps(decisions.to_dict())
     with pytest.raises(InvalidInputError, match="'pinned' must be a list"):
         Decisions.from_dict(json.loads(text) | {"pinned": ["1"]})

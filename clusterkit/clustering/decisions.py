@@ -22,17 +22,16 @@ from clusterkit.utils.documents import (
     list_of,
     table_of,
 )
-from clusterkit.utils.noise import NOISE
+from clusterkit.utils.noise import MAX_CLUSTER, NOISE
 from clusterkit.utils.text import unescape_path
 
 # The cluster of a row to which no decision applies.
 FREE = -2
-_MAX_NUMBER = 2**31
 _ANY = Rule("an image", lambda x: isinstance(x, dict))
 _PLACED = {
     "path": TEXT,
     "digest": TEXT | NOTHING,
-    "cluster": integer(NOISE, _MAX_NUMBER),
+    "cluster": integer(NOISE, MAX_CLUSTER),
 }
 
 
@@ -102,7 +101,7 @@ class Decisions:
         InvalidInputError
             If a value is missing or invalid.
         """
-        number = integer(0, _MAX_NUMBER)
+        number = integer(0, MAX_CLUSTER)
         rules = {"names": table_of(TEXT), "pinned": list_of(number), "placed": list_of(_ANY)}
         check_document(document, rules)
         pairs = document.get("not_copies", [])  # earlier versions have none
