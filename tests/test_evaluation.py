@@ -128,6 +128,8 @@ def test_clusters_are_read_with_any_name_and_further_columns(write):
 def test_clusters_may_be_names_and_excel_may_have_saved_them(write):
     table = read_clusters(write("c.csv", "\ufeffpath,cluster", "a.jpg,fox", "b.jpg,7"))
     assert table[:2] == (["a.jpg", "b.jpg"], ["fox", "7"])
+    digits = "9" * 5000  # more than Python reads
+    assert read_clusters(write("c.csv", "path,cluster", f"a.jpg,{digits}")).clusters == [digits]
 
 
 @pytest.mark.parametrize(

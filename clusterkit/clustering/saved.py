@@ -35,6 +35,8 @@ from clusterkit.utils.locations import is_absolute, relative
 from clusterkit.utils.noise import NOISE, as_cluster, is_missing_text
 from clusterkit.utils.text import first_few, json_text, unescape_path
 
+# More digits than the number of any cluster has.
+_MAX_DIGITS = 100
 # Rules for the images and clusters in the description of a table.
 _WRITTEN = {
     "names": table_of(TEXT),
@@ -483,5 +485,7 @@ def _as_number(text: str) -> int | None:
     """Parse an integer, optionally with .0; 01 is a name."""
     whole, _, fraction = text.partition(".")
     digits = whole.removeprefix("-")
-    is_plain = digits.isascii() and digits.isdecimal() and str(int(digits)) == digits
+    # Python reads no thousands of digits.
+    is_short = len(digits) <= _MAX_DIGITS and digits.isascii()
+    is_plain = is_short and digits.isdecimal() and str(int(digits)) == digits
     return int(whole) if is_plain and not fraction.strip("0") and text != f"{whole}." else None
