@@ -125,12 +125,18 @@ def test_rows_are_compared_by_their_square_roots_if_asked(name, unsure_predictio
 
 
 @pytest.mark.parametrize("name", CLUSTERERS)
-def test_nan_and_infinity_are_refused(name):
-    for value in (np.nan, np.inf):
-        X = np.eye(20)
-        X[3, 3] = value
-        with pytest.raises(InvalidInputError, match=r"NaN|infinity"):
-            create(name).fit(X)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_and_infinity_are_refused(name, value, dtype):
+    X = np.eye(9000, 2, dtype=dtype)
+    X[8500, 1] = value
+    model = create(name)
+    with pytest.raises(InvalidInputError, match=r"^X must be finite.* NaN or infinity in row 8500"):
+        model.fit(X)
+    if hasattr(model, "predict"):
+        model.fit(np.random.default_rng(0).normal(size=(9, 2)))
+        with pytest.raises(InvalidInputError, match=r"^X must be finite.* in row 8500"):
+            model.predict(X)
 
 
 @pytest.mark.parametrize("name", CLUSTERERS)

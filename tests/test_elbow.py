@@ -226,8 +226,8 @@ def test_wrong_numbers_of_clusters(k, message):
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        (np.zeros(5), r"Received: \(5,\)"),
-        (np.zeros((0, 3)), r"Received: \(0, 3\)"),
+        (np.zeros(5), "Expected 2D array, got 1D array"),
+        (np.zeros((0, 3)), r"shape=\(0, 3\)"),
         (np.array([[0, 1], [np.nan, 1], [1, 1]]), "row 1"),
         (np.array([[0, 1], [1, 1], [np.inf, 1]]), "row 2"),
         (np.ones((1, 4)), "at least 2 rows. Received: n_samples=1"),
@@ -273,9 +273,10 @@ def test_the_smallest_and_the_largest_number_are_tried():
         elbow_curve(blobs(3, n=90), k_min=9, k_max=5)
 
 
-@pytest.mark.parametrize("X", [[["a", "b"]], [[1, 2], [3]], [[1, 2], [3, 4j]], None, "photos"])
+@pytest.mark.parametrize("X", [[["a", "b"]], [[1, 2], [3]], np.array([[1, 2j]]), None, "photos"])
 def test_what_is_no_matrix_is_named(X):
-    with pytest.raises(InvalidInputError, match=r"matrix of numbers|shape \(n"):
+    message = r"could not convert|inhomogeneous|Complex data|shape \(n"
+    with pytest.raises(InvalidInputError, match=message):
         elbow_curve(X)
 
 

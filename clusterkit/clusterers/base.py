@@ -56,8 +56,9 @@ class UnitClusterer(ClusterMixin, BaseEstimator):
             check_fitted_space(self, X)
         check_vectors(X)
         rows = as_invalid_input(validate_data)(
-            self, X, reset=reset, dtype=[np.float64, np.float32], accept_large_sparse=False
+            self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
         )
+        find_largest(rows)
         if reset:
             self.fingerprint_ = fingerprint_of(X)
             self._unit = 1.0 if self.normalize else find_unit(rows)
@@ -74,8 +75,15 @@ class UnitClusterer(ClusterMixin, BaseEstimator):
         self.__dict__.pop("feature_names_in_", None)
 
 
-def check_rows(X: ArrayLike) -> NDArray[Any]:
+def check_rows(X: ArrayLike, name: str = "X") -> NDArray[Any]:
     """Return X as a finite matrix of float32 or float64 numbers.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, d)
+        The rows.
+    name : str
+        What they are, for the message if they are not finite.
 
     Raises
     ------
@@ -83,12 +91,30 @@ def check_rows(X: ArrayLike) -> NDArray[Any]:
         If X is not a matrix, is empty, or contains NaN or infinite values.
     """
     check_vectors(X)
-    return as_invalid_input(check_array)(X, dtype=[np.float64, np.float32])
+    rows = as_invalid_input(check_array)(X, dtype=[np.float64, np.float32], ensure_all_finite=False)
+    find_largest(rows, name)
+    return rows
+
+
+def find_largest(X: NDArray[Any], name: str = "X") -> float:
+    """Return the largest absolute value of X; for ``name`` see :func:`check_rows`.
+
+    Raises
+    ------
+    InvalidInputError
+        If there are NaN or infinite values, with the first row of any.
+    """
+    # Integers of NumPy, and its truth values, have no negative of the lowest.
+    largest = max(float(X.max(initial=0)), -float(X.min(initial=0)))
+    if not np.isfinite(largest):
+        row = int(np.flatnonzero(~np.isfinite(X).all(axis=1))[0])
+        raise InvalidInputError(f"{name} must be finite. Received: NaN or infinity in row {row}")
+    return largest
 
 
 def find_unit(X: NDArray[Any]) -> float:
     """Return the largest power of two up to the largest absolute value of X; 1 for zeros."""
-    largest = _find_largest(X)
+    largest = find_largest(X)
     return float(np.ldexp(1.0, np.frexp(largest)[1] - 1)) if largest else 1.0
 
 
@@ -116,15 +142,13 @@ def to_float32(X: NDArray[Any], *, normalize: Scaling, unit: float = 1.0) -> NDA
     """
     if check_scaling(normalize) and X.dtype == np.float32:
         return scale_rows(X, normalize)
-    largest = _find_largest(X)
+    largest = find_largest(X, "a batch")  # all others are checked already
     if X.dtype != np.float32 and largest > _MAX_FLOAT32:
         raise InvalidInputError(
             f"numbers must fit in float32, up to 3.4e38. Received: up to {largest:.3g}"
         )
     if normalize:
         return scale_rows(X, normalize)
-    if not np.isfinite(largest):
-        raise InvalidInputError("rows must be finite. Received: NaN or infinity")
     if largest / _MAX_RATIO > unit:
         raise InvalidInputError(
             "numbers are too large beside those that were fitted, of about "
@@ -140,12 +164,6 @@ def in_units(X: NDArray[np.float32], unit: float) -> NDArray[Any]:
     range_ = np.finfo(np.float32)
     fits = float(range_.tiny) <= unit <= float(range_.max) / _MAX_RATIO
     return X * np.float32(unit) if fits else X * np.float64(unit)
-
-
-def _find_largest(X: NDArray[Any]) -> float:
-    """Return the largest absolute value of X; NaN if there is one."""
-    # Integers of NumPy, and its truth values, have no negative of the lowest.
-    return max(float(X.max(initial=0)), -float(X.min(initial=0)))
 
 
 def count_distinct(first: NDArray[np.intp]) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clusterkit.clusterers.base import ClusteringWarning, find_unit, to_float32
+from clusterkit.clusterers.base import ClusteringWarning, check_rows, find_unit, to_float32
 from clusterkit.clusterers.kmeans.lloyd import Labels, Matrix
 from clusterkit.clusterers.kmeans.sweep import kmeans_sweep
 from clusterkit.datasets.results import Rows, TableResult
@@ -27,7 +27,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.scaling import are_probabilities, scale_rows
 from clusterkit.store.embeddings import RandomSample
 from clusterkit.store.stream import VectorStream
-from clusterkit.utils.arguments import check_at_least, check_vectors, generator_from
+from clusterkit.utils.arguments import check_at_least, generator_from
 from clusterkit.utils.parallel import workers
 from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import without_nan
@@ -318,7 +318,7 @@ def elbow_curve(
     if isinstance(X, VectorStream):
         X = X.sample(random_state=random_state, progress=progress)
     sampled = getattr(X, "sampled", None)
-    X = _check_matrix(X)
+    X = check_rows(X)
     ranges: list[Iterable[int]] = [k] if k is not None else _ranges(k_min, k_max, len(X))
     numbers = _check_numbers(ranges[0], len(X))
     # The result does not depend on the scale of the rows.
@@ -336,25 +336,6 @@ def elbow_curve(
     if rows is scaled:
         curve = replace(curve, inertia=curve.inertia * unit * unit)
     return _add_sampled(curve, sampled)
-
-
-def _check_matrix(X: ArrayLike) -> NDArray[Any]:
-    """Return X as a finite float32 or float64 matrix."""
-    check_vectors(X)
-    try:
-        rows = np.asarray(X)
-        if np.iscomplexobj(rows):
-            raise TypeError("complex numbers")
-        rows = rows if rows.dtype == np.float32 else rows.astype(np.float64, copy=False)
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"X must be a matrix of numbers. Received: {error}") from error
-    if rows.ndim != 2 or rows.size == 0:
-        raise InvalidInputError(f"X must have shape (n_samples, dimension). Received: {rows.shape}")
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        row = int(np.flatnonzero(~finite)[0])
-        raise InvalidInputError(f"X must be finite. Received: NaN or infinity in row {row}")
-    return rows
 
 
 def _check_numbers(k: Iterable[int], n_samples: int) -> list[int]:

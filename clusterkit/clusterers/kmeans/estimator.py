@@ -419,10 +419,10 @@ def solve_stream(
     ClusteringWarning
         If zero vectors are to be normalised.
     """
-    # The number of rows is not known before they are read.
-    weights = (
-        None if sample_weight is None else check_weights(sample_weight, np.size(sample_weight))
-    )
+    weights = None
+    if sample_weight is not None:
+        # The number of rows is not known before they are read.
+        weights = check_weights(sample_weight, np.asarray(sample_weight).size)
     with workers() as run:
         sample = draw(
             stream,

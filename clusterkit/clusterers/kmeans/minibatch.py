@@ -13,6 +13,7 @@ from clusterkit.clusterers.base import (
     check_n_clusters,
     check_tol,
     check_weights,
+    find_largest,
     in_units,
     seed_from,
     warn_of_clusters,
@@ -264,4 +265,6 @@ class MiniBatchKMeans(CentroidClusterer):
         if isinstance(X, RowStream):
             return X
         check_vectors(X)
-        return ArrayStream(as_invalid_input(validate_data)(self, X, reset=reset))
+        rows = as_invalid_input(validate_data)(self, X, reset=reset, ensure_all_finite=False)
+        find_largest(rows)
+        return ArrayStream(rows)

@@ -380,7 +380,7 @@ def draw(
 
     def read(weighted: Weighted) -> list[Matrix]:
         """Read one part, and scale its rows if that needs no unit."""
-        batches = map(check_rows, weighted[0].iter_batches(CHUNK))
+        batches = (check_rows(rows, "a batch") for rows in weighted[0].iter_batches(CHUNK))
         return [to_float32(rows, normalize=normalize) if normalize else rows for rows in batches]
 
     # The number of parts of a stream is known if it has any.
