@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -370,6 +371,9 @@ def test_images_are_selected_in_python(years: Path) -> None:
     clustering = ck.cluster(emb, n_clusters=3, random_state=0)
     one = ck.select(emb, clusters=clustering.labels[0], of=clustering)  # a number of NumPy
     assert one.paths == ck.select(emb, clusters=int(clustering.labels[0]), of=clustering).paths
+    noisy = replace(clustering, labels=np.where(clustering.labels == 0, -1, clustering.labels))
+    for noise in (-1, "noise"):
+        assert ck.select(emb, clusters=noise, of=noisy).paths == emb[noisy.labels == -1].paths
     part = ck.select(emb, clusters=[0, 1], of=clustering, only=["2018/", "trip/"])
     chosen = np.isin(clustering.labels, [0, 1]) & ["2018/" in p or "trip/" in p for p in emb.paths]
     assert part.paths == emb[chosen].paths

@@ -22,6 +22,7 @@ from clusterkit.store.store import Store, as_embeddings, as_store
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.arguments import as_list
 from clusterkit.utils.locations import is_address, relative
+from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.text import did_you_mean, first_few, plural
 
 
@@ -62,7 +63,7 @@ def select(
         folders and files may be named as well.  An image is selected if it fits one, or if a folder
         that it is in does.  By default all images.
     clusters : int, str, or iterable of these
-        Numbers or names of clusters of ``of``.  By default all images.
+        Numbers or names of clusters of ``of``; -1 or ``"noise"`` for noise.  By default all images.
     of : Clustering or path
         The earlier clustering, or its ``clusters.csv``; it may be of another space.
 
@@ -169,6 +170,8 @@ def _in_clusters(
     known = {str(label): {label} for label in earlier.labels}
     for label, name in earlier.names.items():
         known.setdefault(name, set()).add(label)
+    if NOISE in earlier.labels:
+        known.setdefault(cluster_text(NOISE), {NOISE})
     numbers = set()
     for cluster in map(str, wanted):
         if cluster not in known:
