@@ -187,6 +187,14 @@ def test_identical_vectors_come_last_with_a_warning(pair: Spaces) -> None:
     assert result.rank[-2:] == ["same", "same too"]
     assert result.spaces[-1].score == result.spaces[-1].stability == 0
     json.dumps(result.to_dict(), allow_nan=False)
+    alike |= {"same again": 3 * same}
+    with pytest.warns(UserWarning, match=r"all vectors of same.* are identical"):
+        result = compare_spaces(alike, n_clusters=KINDS, labels=TRUTH, random_state=0)
+    assert result.correlations is not None
+    assert np.isnan(result.correlations["score"])
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["correlations"] == (
+        dict.fromkeys(result.correlations)
+    )
 
 
 def test_few_different_vectors_stop_nothing(spaces: Spaces) -> None:
@@ -208,6 +216,7 @@ def with_nan(X: NDArray[np.float32]) -> NDArray[np.float32]:
     [
         (lambda s: {"one": s["clear"]}, {}, "at least two spaces. Received: one. Embed the same"),
         (lambda s: [], {}, "at least two spaces. Received: none"),
+        (lambda s: None, {}, "spaces must be a store, its path, or .* Received: None"),
         (lambda s: s | {"bad": with_nan(s["clear"])}, {}, "NaN or infinity in bad, image 7"),
         (lambda s: s | {"short": s["clear"][:50]}, {}, "same number of rows. Received: .*short 50"),
         (lambda s: {name: X[:7] for name, X in s.items()}, {}, "at least 8 images .* Received: 7"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import isnan, nan
 from typing import Any
 
 import numpy as np
@@ -115,7 +116,7 @@ class SpaceComparison(TableResult):
         return {name: _rank_correlation(columns[name], columns["accuracy"]) for name in SCORES}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON-able values."""
+        """Return everything as JSON-able values; NaN becomes None."""
         return {
             "n": self.n,
             "sample": self.sampled and self.sampled._asdict(),
@@ -124,7 +125,8 @@ class SpaceComparison(TableResult):
             "spaces": [
                 {"rank": rank} | asdict(one) for rank, one in enumerate(self.spaces, start=1)
             ],
-            "correlations": self.correlations,
+            "correlations": self.correlations
+            and {name: None if isnan(one) else one for name, one in self.correlations.items()},
         }
 
     def _headline(self) -> str:
@@ -196,10 +198,10 @@ def compare_spaces(
     sample : int, optional
         Maximum number of shared images to use, drawn at random; by default 20,000 if a space is
         large (see :func:`clusterkit.store.is_large`), otherwise all.
-    progress : bool
-        Whether to show a progress bar while the parts of a large space are read.
     label_column, path_column, label_separator
         Columns of the table of labels.
+    progress : bool
+        Whether to show a progress bar while the parts of a large space are read.
 
     Returns
     -------
@@ -360,4 +362,6 @@ def _rank_correlation(values: Sequence[float], others: Sequence[float]) -> float
     from scipy.stats import rankdata
 
     pair = rankdata(values), rankdata(others)
-    return float("nan") if any(np.ptp(ranks) == 0 for ranks in pair) else np.corrcoef(*pair)[0, 1]
+    if any(np.ptp(ranks) == 0 for ranks in pair):
+        return nan
+    return float(np.corrcoef(*pair)[0, 1])

@@ -90,6 +90,11 @@ def name_spaces(spaces: Any, extractors: Sequence[str] = ()) -> dict[str, Opened
             "extractors choose among the spaces of a store; leave them out. "
             f"Received: {', '.join(extractors)}"
         )
+    if not isinstance(spaces, Iterable):
+        raise InvalidInputError(
+            "spaces must be a store, its path, or at least two spaces of vectors. "
+            f"Received: {spaces!r}"
+        )
     if isinstance(spaces, Mapping):
         named = [(str(name), _as_embeddings(space)) for name, space in spaces.items()]
     else:
