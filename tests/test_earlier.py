@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clusterkit.clustering.decisions import Decisions, Placed
 from clusterkit.clustering.earlier import EarlierClusters, check_earlier, find_placed, read_earlier
 from clusterkit.clustering.matching import continue_kmeans
 from clusterkit.clustering.saved import Origin
@@ -112,6 +113,30 @@ def test_edits_and_moved_files_are_known_in_a_table_of_absolute_paths(
     (placed,) = earlier.decisions.placed
     assert (placed.digest, placed.cluster) == ("2", 1)
     assert find_placed(earlier, emb) == {"a/2.png": 1}
+
+
+@pytest.mark.parametrize("digests", [None, [None] * 3])
+def test_an_image_of_unknown_content_is_followed_nowhere(
+    emb: Embeddings, digests: list[str | None] | None
+) -> None:
+    gone = Decisions(placed=(Placed("gone.png", None, 1),))
+    earlier = EarlierClusters([0, 0, 0], emb.paths, digests=digests, decisions=gone)
+    assert find_placed(earlier, emb) == {}
+
+
+def test_copies_may_be_in_different_clusters(emb: Embeddings) -> None:
+    emb = replace(emb, digests=["1", "1", "2"])
+    first = Decisions(placed=(Placed("a/1.png", "1", 3), Placed("b/1.png", "2", 5)))
+    both = first | Decisions(placed=(Placed("a/2.png", "1", 4),))
+    earlier = EarlierClusters([0, 0, 0], emb.paths, digests=emb.digests, decisions=both)
+    assert find_placed(earlier, emb) == {"a/1.png": 3, "a/2.png": 4, "b/1.png": 5}
+    # One that is gone does not decide about the other.
+    assert find_placed(earlier, emb[1:]) == {"a/2.png": 4, "b/1.png": 5}
+    # The newest decision about a file that was moved counts.
+    moved = both | Decisions(placed=(Placed("c.png", "2", 6),))
+    elsewhere = replace(emb, paths=["a/1.png", "a/2.png", "d.png"])
+    found = find_placed(earlier._replace(decisions=moved), elsewhere)
+    assert found == {"a/1.png": 3, "a/2.png": 4, "d.png": 6}
 
 
 def test_nothing_in_common_is_an_error(emb: Embeddings) -> None:

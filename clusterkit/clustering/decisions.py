@@ -74,8 +74,9 @@ class Decisions:
 
     def __or__(self, newer: "Decisions") -> "Decisions":
         """Add newer decisions, which replace those about the same cluster name or image."""
-        replaced = {_key(image) for image in newer.placed}
-        kept = tuple(image for image in self.placed if _key(image) not in replaced)
+        # Not by content, which copies share: of a file that was moved, the newest decision counts.
+        replaced = {image.path for image in newer.placed}
+        kept = tuple(image for image in self.placed if image.path not in replaced)
         return Decisions(
             {**self.names, **newer.names},
             self.pinned | newer.pinned,
@@ -247,11 +248,6 @@ def hold(
         nearest = nearest_means(X, known, new, normalize=normalize)
         held[new] = np.where(np.isin(nearest, sorted(fixed)), nearest, FREE)
     return held
-
-
-def _key(image: Placed) -> str:
-    """Return what identifies an image: its content, or its path if that is unknown."""
-    return image.digest or image.path
 
 
 def _changed_names(

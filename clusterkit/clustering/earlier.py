@@ -283,13 +283,21 @@ def _follow(earlier: EarlierClusters, embeddings: Embeddings | VectorStream) -> 
 
 
 def find_placed(earlier: EarlierClusters, embeddings: Embeddings | VectorStream) -> dict[str, int]:
-    """Return the present images that were put into a cluster by hand, and these clusters."""
-    decisions, present = earlier.decisions, set(embeddings.paths)
-    path_of = dict(zip(earlier.digests or (), earlier.paths, strict=False))
-    path_of |= dict(zip(getattr(embeddings, "digests", None) or (), embeddings.paths, strict=False))
-    found = {}
-    for image in decisions.placed:
-        path = image.path if image.path in present else path_of.get(image.digest, image.path)
-        if path in present:
-            found[path] = image.cluster
-    return found
+    """Return the present images that were put into a cluster by hand, and these clusters.
+
+    Files that are gone are followed to another one of the same content, unless that was put into a
+    cluster itself.
+    """
+    present = set(embeddings.paths)
+    known = [
+        *zip(earlier.digests or (), earlier.paths, strict=False),
+        *zip(getattr(embeddings, "digests", None) or (), embeddings.paths, strict=False),
+    ]
+    path_of = {digest: path for digest, path in known if digest and path in present}
+    placed = earlier.decisions.placed
+    moved = {
+        path_of[image.digest]: image.cluster
+        for image in placed
+        if image.path not in present and image.digest in path_of
+    }
+    return moved | {image.path: image.cluster for image in placed if image.path in present}
