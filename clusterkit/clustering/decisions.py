@@ -180,12 +180,14 @@ def read_edits(
     if cells is not None:
         changed = _changed_names(labels, before, cells, names)
         taken = used.union(labels)
-        number_of = _numbers_of_names(names, given)
+        members = defaultdict(list)
+        for row, label in enumerate(labels):
+            members[label].append(row)
         for label, rows in changed.items():
-            name = _common_name(labels, before, cells, names, label, rows)
+            name = _common_name(label, members[label], rows, before, cells)
             if name is not None:
                 given[label] = name
-                number_of = _numbers_of_names(names, given)
+        number_of = _numbers_of_names(names, given)
         free = (number for number in count() if number not in taken)
         for label, rows in changed.items():
             for row in rows:
@@ -263,16 +265,15 @@ def _changed_names(
 
 
 def _common_name(
-    labels: Sequence[int],
+    label: int,
+    members: Sequence[int],
+    changed: Sequence[int],
     before: Sequence[int],
     cells: Sequence[str],
-    names: Mapping[int, str],
-    label: int,
-    changed: Sequence[int],
 ) -> str | None:
     """Return the new name of a cluster, or None if some of its rows still have the old one."""
-    own = [row for row, other in enumerate(labels) if other == label == before[row]]
-    rows = own or [row for row, other in enumerate(labels) if other == label]
+    own = [row for row in members if before[row] == label]
+    rows = own or members
     # Some of a new group may have had its name before, as a merged part of another cluster.
     is_one_name = not own and len({cells[row] for row in rows}) == 1
     if not (is_one_name or set(rows) <= set(changed)):
