@@ -256,14 +256,12 @@ def _near_clusters(
     vectors: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> dict[int, list[NearCluster]]:
     """Return the nearest other clusters of each cluster, by the distance of their means."""
-    found, centers = cluster_means(vectors, labels)
-    clusters = found.tolist()
+    clusters, centers = cluster_means(vectors, labels)
     near = {}
-    for number, center in zip(clusters, centers, strict=True):
-        others = [
-            NearCluster(other, float(np.linalg.norm(center - place)))
-            for other, place in zip(clusters, centers, strict=True)
-            if other != number
-        ]
-        near[number] = sorted(others, key=lambda one: one.distance)[:_N_NEAR]
+    for row, center in enumerate(centers):
+        distances = np.linalg.norm(centers - center, axis=1)
+        distances[row] = np.inf
+        first = np.argsort(distances, kind="stable")[: min(_N_NEAR, len(clusters) - 1)]
+        pairs = zip(clusters[first].tolist(), distances[first].tolist(), strict=True)
+        near[int(clusters[row])] = [NearCluster(*pair) for pair in pairs]
     return near
