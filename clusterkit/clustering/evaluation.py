@@ -150,12 +150,13 @@ def _labels_of(
             later = read(present)
     except InvalidInputError:
         return found
+    unused = set(later.unused)
     return KnownLabels(
         [
             new if is_missing(old) else old
             for old, new in zip(found.labels, later.labels, strict=True)
         ],
-        [name for name in found.unused if name in set(later.unused)],
+        [name for name in found.unused if name in unused],
     )
 
 
