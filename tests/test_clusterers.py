@@ -139,6 +139,12 @@ def test_nan_and_infinity_are_refused(name, value, dtype):
             model.predict(X)
 
 
+@pytest.mark.parametrize("name", ["agglomerative", "hdbscan", "spectral", "gaussian-mixture"])
+def test_one_row_is_refused(name):
+    with pytest.raises(InvalidInputError, match=r"needs at least 2 rows\. Received: n_samples=1"):
+        create(name, n_clusters=1).fit([[3.0, 4.0]])
+
+
 @pytest.mark.parametrize("name", CLUSTERERS)
 def test_more_clusters_than_rows(name):
     model = create(name, n_clusters=9)
@@ -195,6 +201,13 @@ def test_equal_rows_are_in_one_cluster(name, normalize, kind):
         assert set(found.tolist()) == set(range(len(set(found.tolist()))))
         if hasattr(model, "predict"):
             np.testing.assert_array_equal(model.predict(rows), model.labels_)
+
+
+def test_labels_of_equal_rows_are_united():
+    first = np.array([0, 0, 0, 3, 3, 5, 0])
+    labels = np.array([2, 1, 1, 4, 0, 2, -1], np.int32)
+    # The most frequent label, the lowest on ties.
+    assert base.unite_equal(labels, first).tolist() == [1, 1, 1, 0, 0, 2, 1]
 
 
 @pytest.mark.parametrize("name", sorted(set(CLUSTERERS) - {"hdbscan"}))
@@ -306,6 +319,11 @@ def test_mixture_predicts_what_it_labelled(directions):
 def test_graph_in_too_many_parts_is_warned_of(directions):
     with pytest.warns(ClusteringWarning, match="5 components, more than n_clusters=2"):
         SpectralClustering(2, n_neighbors=5, random_state=0).fit(directions[0])
+
+
+def test_a_spectral_cluster_per_row_is_refused():
+    with pytest.raises(InvalidInputError, match=r"more rows than clusters.*n_clusters=8, n_s"):
+        SpectralClustering(8).fit(np.eye(8))
 
 
 def test_linkage_is_passed_on(directions):

@@ -201,6 +201,8 @@ def test_the_table_and_its_origin(emb: Embeddings, tmp_path: Path) -> None:
     assert origin["fingerprint"] == "0" * 64
     with pytest.raises(OutputExistsError, match=r"clusters\.csv exists"):
         clustering.to_csv(tmp_path / "clusters.csv")
+    with pytest.raises(InvalidInputError, match=r"must end in \.csv"):
+        clustering.to_csv(tmp_path / "groups.json")
 
 
 def test_a_table_holds_each_image_once(emb: Embeddings, tmp_path: Path) -> None:

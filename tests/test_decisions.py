@@ -169,6 +169,15 @@ def test_two_calls_at_once_lose_nothing(table: Path) -> None:
     assert sorted(file.name for file in table.parent.iterdir()) == ["clusters.csv", "clusters.json"]
 
 
+def test_an_image_may_be_named_by_the_end_of_its_path(tmp_path: Path) -> None:
+    table = tmp_path / "clusters.csv"
+    table.write_text("path,cluster\n2019/a.png,0\n2020/a.png,0\n2020/b.png,1\n")
+    assert label(table, moves={"b.png": 0}).decisions.placed == (Placed("2020/b.png", None, 0),)
+    message = r"a\.png could be 2019/a\.png or 2020/a\.png: give the path as in the table"
+    with pytest.raises(InvalidInputError, match=message):
+        label(table, moves={"a.png": 1})
+
+
 def test_an_image_may_belong_where_it_is(table: Path) -> None:
     labelled = label(table, moves={"05.png": 0})
     assert labelled.n_moved == 0
