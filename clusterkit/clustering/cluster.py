@@ -236,7 +236,7 @@ class Clustering(TableResult):
         OutputExistsError
             If it exists.
         InvalidInputError
-            If its name ends in ``.json``, or an image is among the embeddings twice.
+            If its name is that of another format, or an image is among the embeddings twice.
         """
         return write_clusters(self, path, overwrite=overwrite)
 

@@ -69,13 +69,9 @@ def write_clusters(clustering: Any, output: str | Path, *, overwrite: bool = Fal
     OutputExistsError
         If one of the files exists and ``overwrite`` is false.
     InvalidInputError
-        If the name ends in ``.json``, or an image is among the embeddings twice.
+        If the name is that of another format, or an image is among the embeddings twice.
     """
-    output, description = check_clusters_files(output, overwrite=overwrite)
-    if output == description:
-        raise InvalidInputError(
-            f"the table's name must not end in .json, which its description takes: {output}"
-        )
+    output, _ = check_clusters_files(output, overwrite=overwrite)
     embeddings, names = clustering.embeddings, clustering.names
     _check_unique(output, embeddings.paths)
     labels = clustering.labels.tolist()
