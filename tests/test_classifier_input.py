@@ -125,6 +125,10 @@ def test_tasks_of_labels() -> None:
     # Indicators of a few images may look like one class per image.
     task = Task.from_labels(TABLE.astype(int))
     assert task.indicators(np.eye(3)).tolist() == np.eye(3).tolist()
+    # Classes are in the order of the columns: as text, 10 would be before 2.
+    wide = Task.from_labels(1 - np.eye(12))
+    assert wide.classes.tolist() == [str(column) for column in range(12)]
+    assert wide.indicators(1 - np.eye(12)).tolist() == (1 - np.eye(12)).tolist()
     with pytest.raises(InvalidInputError, match=r"among cat, dog. Received: \('cat',\)"):
         Task.from_labels(["cat", "dog"]).indicators([["cat"], ["dog"]])
 

@@ -26,7 +26,7 @@ class Task:
         One of two classes (a sigmoid: the probability of the second), one of several (softmax), or
         any number of them (a sigmoid for each).
     classes : ndarray of shape (n_classes,)
-        The classes, sorted.
+        The classes, sorted; for multilabel tasks as text, unless all of them are whole numbers.
     """
 
     kind: str
@@ -45,6 +45,9 @@ class Task:
         if is_multilabel(labels):
             kind = MULTILABEL
             classes = np.unique([str(name) for names in labels for name in names])
+            if all(map(str.isdecimal, classes.tolist())):
+                # Numbers of columns in the order of the columns: as text, 10 is before 2.
+                classes = np.array(sorted(classes.tolist(), key=int))
         else:
             classes = np.unique(np.asarray(labels))
             kind = BINARY if len(classes) == 2 else MULTICLASS
