@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+import tracemalloc
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -560,6 +561,15 @@ def test_a_threshold_is_not_left_to_one_image() -> None:
     truth = np.arange(100)[:, None] == 99
     # By what is shown alone it would be 0.5; many more images are expected to be of the class.
     assert choose_thresholds(truth, probabilities)[0] < 0.45
+
+
+def test_thresholds_of_many_images_take_little_memory() -> None:
+    probabilities = np.random.default_rng(0).random((20_000, 10), np.float32)
+    tracemalloc.start()
+    choose_thresholds(probabilities > 0.5, probabilities)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * probabilities.nbytes
 
 
 def test_a_report_agrees_with_scikit_learn() -> None:
