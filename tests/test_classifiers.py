@@ -327,9 +327,11 @@ def test_a_classifier_with_a_store_runs_no_network_for_images_that_it_knows(
     ):
         clf.predict([tmp_path / "new.png"])
     assert len(Store(store).space().read()) == known + 1
-    is_broken = pytest.raises(ImageError, match=r"red/broken\.png: ")
+    is_broken = pytest.raises(ImageError, match=r"red/broken\.png: not an image")
     with pytest.warns(Notice, match="adding 1 image of"), is_broken:
         clf.predict(ImageFolder(folder))
+    with pytest.raises(ImageError, match="not an image"):
+        clf.predict([folder / "blue/../red/broken.png"])
     with pytest.raises(NotFoundError, match=r"no such file or folder: .*gone\.png"):
         clf.predict([photos / "gone.png"])
     pixels = np.concatenate([paint(colour, 2) for colour in COLOURS])
