@@ -183,6 +183,7 @@ def test_numbers_of_numpy(
         ({"image_size": (28, 28)}, r"image_size must be an integer .*Received: .*\(28, 28\)"),
         ({"validation_split": 1.0}, "validation_split must be between"),
         ({"balance": "heavy"}, "balance must be one of auto, weights, oversample, None"),
+        ({"resize": "squeeze"}, "resize must be one of stretch, crop, pad"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"augmentation": ["flip", "rain"]}, "augmentation must be among flip, .*Received: rain"),
         ({"augmentation": "flip"}, "augmentation must be among"),

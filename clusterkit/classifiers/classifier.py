@@ -36,6 +36,7 @@ from clusterkit.extractors.base import Extractor
 from clusterkit.extractors.by_name import recall_if_gone, recall_weights
 from clusterkit.images.batches import list_files, strict_batches
 from clusterkit.images.pixels import as_images, check_pixels, is_pixels
+from clusterkit.images.resizing import RESIZE_MODES
 from clusterkit.networks.runtimes.choose import PRECISIONS
 from clusterkit.networks.runtimes.keras import gpu_has_bfloat16, run_network
 from clusterkit.store.embeddings import Embeddings
@@ -701,7 +702,8 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
             "validation_split must be between 0 and 1, both excluded. "
             f"Received: validation_split={share!r}"
         )
-    for name, allowed in (("balance", _BALANCES), ("precision", PRECISIONS)):
+    choices = {"balance": _BALANCES, "resize": RESIZE_MODES, "precision": PRECISIONS}
+    for name, allowed in choices.items():
         if parameters[name] not in allowed:
             raise InvalidInputError(
                 f"{name} must be one of {', '.join(map(str, allowed))}. "
