@@ -261,6 +261,11 @@ def test_transfer_learns_from_embeddings(
     assert clf.input_shape_ == (tiny_network.SIDE, tiny_network.SIDE, 3)
     with pytest.raises(SpaceMismatchError, match="must be of tinynet"):
         clf.predict(Embeddings(vectors.vectors, space={"fingerprint": "0" * 64}))
+    damaged = vectors.vectors.copy()
+    damaged[3, 1] = np.nan
+    for use in (clf.predict, lambda X: clone(clf).fit(X, y)):
+        with pytest.raises(InvalidInputError, match=r"must be finite.*in row 3"):
+            use(Embeddings(damaged))
 
 
 @pytest.mark.usefixtures("tiny_network")

@@ -537,6 +537,12 @@ class Classifier(ClassifierMixin, BaseEstimator):
                 f"the embeddings must be of {self.network} with this classifier's weights and "
                 f"resize={self.resize!r}. Received: {X!r}"
             )
+        is_finite = np.isfinite(X.vectors).all(axis=1)
+        if not is_finite.all():
+            raise InvalidInputError(
+                "embeddings must be finite: leave out the rows that are not. "
+                f"Received: NaN or infinity in row {is_finite.argmin()}"
+            )
         return X.vectors
 
     def _train(
