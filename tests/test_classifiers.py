@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_score
 
 from clusterkit.classifiers import (
@@ -241,6 +242,21 @@ def test_bad_images_and_labels(arrays: tuple[NDArray[np.uint8], list[str]], fold
         Classifier("two-conv").fit(images[:, :2, :3], y)
     with pytest.raises(InvalidInputError, match="nn takes images"):
         Classifier(**QUICK).fit(Embeddings(np.eye(48)), y)
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_fit_that_fails_leaves_no_classifier(
+    arrays: tuple[NDArray[np.uint8], list[str]],
+) -> None:
+    images, y = arrays
+    one_left = ["pink", *y[1:]]
+    new, earlier = Classifier(**QUICK), Classifier(**QUICK).fit(images, y)
+    for classifier in (new, earlier):
+        with pytest.raises(InvalidInputError, match="at least 2 different images"):
+            classifier.fit(images, one_left)
+        for use in (classifier.predict, partial(classify, classifier=classifier)):
+            with pytest.raises(NotFittedError):
+                use(images)
 
 
 @pytest.mark.usefixtures("tiny_network")

@@ -150,9 +150,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
     array([0.97637795, 0.98425197, 0.98412698])
     """
 
-    # Of a transfer: the trained layer, and the whole network after its first use.
-    _head: Any
-    _model: Any
+    # The trained last layer, and the whole network; that of a transfer after its first use.
+    _head: Any = None
+    _model: Any = None
 
     def __init__(
         self,
@@ -193,6 +193,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.tensorboard = tensorboard
         self.store = store
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether the last ``fit`` was completed, for scikit-learn."""
+        return self._head is not None
+
     @property
     def takes_embeddings(self) -> bool:
         """Whether embeddings may be given instead of images: only a last layer is trained."""
@@ -213,7 +217,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     @property
     def model_(self) -> Any:
         """The whole network; that of a transfer is built on first access."""
-        check_is_fitted(self, "task_")
+        check_is_fitted(self)
         if self._model is None:
             import keras
 
@@ -269,6 +273,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         X, y = _check_pair(X, y)
         if validation_data is not None:
             validation_data = _check_validation(validation_data)
+        # If this fails, the classes would not be those of an earlier network.
+        self._head = self._model = None
         self.task_ = Task.from_labels(y)
         self.classes_ = self.task_.classes
         self.fingerprint_ = self._embedder().fingerprint if self._is_transfer else None
@@ -304,7 +310,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n, n_classes), float32
             In order of ``classes_``; rows sum to 1, except for multilabel tasks.
         """
-        check_is_fitted(self, "task_")
+        check_is_fitted(self)
         X = as_images(X)
         if isinstance(X, Embeddings) or self._is_stored(X):
             return self.task_.probabilities(self._run_head(self._read_inputs(X)))
@@ -345,7 +351,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             If there is no image, the numbers of images, labels and weights differ, or the weights
             have no sum above 0.
         """
-        check_is_fitted(self, "task_")
+        check_is_fitted(self)
         X, y = _check_pair(X, y)
         weights = None if sample_weight is None else np.asarray(sample_weight)
         if not y or (weights is not None and weights.shape != (len(y),)):
@@ -382,7 +388,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         pathlib.Path
             The file.
         """
-        check_is_fitted(self, "task_")
+        check_is_fitted(self)
         path = check_model_path(path, overwrite=overwrite)
         write_classifier(path, self.model_, self._document() | notes)
         return path
