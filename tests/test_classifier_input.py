@@ -258,3 +258,8 @@ def test_several_labels_are_scored_as_sets() -> None:
     assert task.same(("cat",), "cat")
     assert not task.same(("cat", "dog"), "cat")
     assert not Task.from_labels(NAMES).same("cat", "dog")
+    # A fold of a table whose images have one class each, against one in which some have two.
+    alone = Task.from_labels(np.eye(3))
+    predicted = alone.names(alone.indicators([0, 1, 2]))
+    truth = as_labels(np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0]]))
+    assert list(map(alone.same, predicted, truth)) == [True, False, False]
