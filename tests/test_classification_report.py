@@ -109,6 +109,12 @@ def test_several_labels_have_a_loss_and_thresholds(several: ClassificationReport
     assert several.to_dict()["confusion"] is None
 
 
+def test_images_with_none_of_several_labels_have_a_report(several: ClassificationReport) -> None:
+    nothing = replace(several, truth=np.zeros_like(several.truth))
+    assert nothing.macro == nothing.weighted == {"precision": 0, "recall": 0, "f1": 0}
+    json.dumps(nothing.to_dict(), allow_nan=False)
+
+
 def test_reliability_is_the_expected_calibration_error() -> None:
     # Two confident predictions, of which one is right, and a right unsure one: in five bins.
     found = Reliability.from_predictions(
@@ -195,6 +201,9 @@ def test_bad_input() -> None:
         ClassificationReport.from_predictions(
             Task.from_labels(["a", "b"]), [], [], np.empty((0, 2), np.float32)
         )
+    none = LabelledImages(np.empty((0, 4, 4, 3), np.uint8), [], [])
+    with pytest.raises(InvalidInputError, match="images with labels"):
+        ClassificationReport.from_classifier(Classifier(), none)
     with pytest.raises(InvalidInputError, match="diverged"):
         report_of(["a", "b"], np.full((2, 2), np.nan))
 

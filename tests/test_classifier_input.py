@@ -125,6 +125,10 @@ def test_tasks_of_labels() -> None:
     # Indicators of a few images may look like one class per image.
     task = Task.from_labels(TABLE.astype(int))
     assert task.indicators(np.eye(3)).tolist() == np.eye(3).tolist()
+    # Classes are in the order of the columns: as text, 10 would be before 2.
+    wide = Task.from_labels(1 - np.eye(12))
+    assert wide.classes.tolist() == [str(column) for column in range(12)]
+    assert wide.indicators(1 - np.eye(12)).tolist() == (1 - np.eye(12)).tolist()
     with pytest.raises(InvalidInputError, match=r"among cat, dog. Received: \('cat',\)"):
         Task.from_labels(["cat", "dog"]).indicators([["cat"], ["dog"]])
 
@@ -254,3 +258,8 @@ def test_several_labels_are_scored_as_sets() -> None:
     assert task.same(("cat",), "cat")
     assert not task.same(("cat", "dog"), "cat")
     assert not Task.from_labels(NAMES).same("cat", "dog")
+    # A fold of a table whose images have one class each, against one in which some have two.
+    alone = Task.from_labels(np.eye(3))
+    predicted = alone.names(alone.indicators([0, 1, 2]))
+    truth = as_labels(np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0]]))
+    assert list(map(alone.same, predicted, truth)) == [True, False, False]

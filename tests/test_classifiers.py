@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+import tracemalloc
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_score
 
 from clusterkit.classifiers import (
@@ -182,6 +184,7 @@ def test_numbers_of_numpy(
         ({"image_size": (28, 28)}, r"image_size must be an integer .*Received: .*\(28, 28\)"),
         ({"validation_split": 1.0}, "validation_split must be between"),
         ({"balance": "heavy"}, "balance must be one of auto, weights, oversample, None"),
+        ({"resize": "squeeze"}, "resize must be one of stretch, crop, pad"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"augmentation": ["flip", "rain"]}, "augmentation must be among flip, .*Received: rain"),
         ({"augmentation": "flip"}, "augmentation must be among"),
@@ -241,6 +244,21 @@ def test_bad_images_and_labels(arrays: tuple[NDArray[np.uint8], list[str]], fold
         Classifier(**QUICK).fit(Embeddings(np.eye(48)), y)
 
 
+@pytest.mark.usefixtures("untrained")
+def test_a_fit_that_fails_leaves_no_classifier(
+    arrays: tuple[NDArray[np.uint8], list[str]],
+) -> None:
+    images, y = arrays
+    one_left = ["pink", *y[1:]]
+    new, earlier = Classifier(**QUICK), Classifier(**QUICK).fit(images, y)
+    for classifier in (new, earlier):
+        with pytest.raises(InvalidInputError, match="at least 2 different images"):
+            classifier.fit(images, one_left)
+        for use in (classifier.predict, partial(classify, classifier=classifier)):
+            with pytest.raises(NotFittedError):
+                use(images)
+
+
 @pytest.mark.usefixtures("tiny_network")
 def test_transfer_learns_from_embeddings(
     tiny_weights: Path, arrays: tuple[NDArray[np.uint8], list[str]]
@@ -259,6 +277,11 @@ def test_transfer_learns_from_embeddings(
     assert clf.input_shape_ == (tiny_network.SIDE, tiny_network.SIDE, 3)
     with pytest.raises(SpaceMismatchError, match="must be of tinynet"):
         clf.predict(Embeddings(vectors.vectors, space={"fingerprint": "0" * 64}))
+    damaged = vectors.vectors.copy()
+    damaged[3, 1] = np.nan
+    for use in (clf.predict, lambda X: clone(clf).fit(X, y)):
+        with pytest.raises(InvalidInputError, match=r"must be finite.*in row 3"):
+            use(Embeddings(damaged))
 
 
 @pytest.mark.usefixtures("tiny_network")
@@ -326,9 +349,11 @@ def test_a_classifier_with_a_store_runs_no_network_for_images_that_it_knows(
     ):
         clf.predict([tmp_path / "new.png"])
     assert len(Store(store).space().read()) == known + 1
-    is_broken = pytest.raises(ImageError, match=r"red/broken\.png: ")
+    is_broken = pytest.raises(ImageError, match=r"red/broken\.png: not an image")
     with pytest.warns(Notice, match="adding 1 image of"), is_broken:
         clf.predict(ImageFolder(folder))
+    with pytest.raises(ImageError, match="not an image"):
+        clf.predict([folder / "blue/../red/broken.png"])
     with pytest.raises(NotFoundError, match=r"no such file or folder: .*gone\.png"):
         clf.predict([photos / "gone.png"])
     pixels = np.concatenate([paint(colour, 2) for colour in COLOURS])
@@ -560,6 +585,15 @@ def test_a_threshold_is_not_left_to_one_image() -> None:
     truth = np.arange(100)[:, None] == 99
     # By what is shown alone it would be 0.5; many more images are expected to be of the class.
     assert choose_thresholds(truth, probabilities)[0] < 0.45
+
+
+def test_thresholds_of_many_images_take_little_memory() -> None:
+    probabilities = np.random.default_rng(0).random((20_000, 10), np.float32)
+    tracemalloc.start()
+    choose_thresholds(probabilities > 0.5, probabilities)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * probabilities.nbytes
 
 
 def test_a_report_agrees_with_scikit_learn() -> None:

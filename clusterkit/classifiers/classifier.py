@@ -36,6 +36,7 @@ from clusterkit.extractors.base import Extractor
 from clusterkit.extractors.by_name import recall_if_gone, recall_weights
 from clusterkit.images.batches import list_files, strict_batches
 from clusterkit.images.pixels import as_images, check_pixels, is_pixels
+from clusterkit.images.resizing import RESIZE_MODES
 from clusterkit.networks.runtimes.choose import PRECISIONS
 from clusterkit.networks.runtimes.keras import gpu_has_bfloat16, run_network
 from clusterkit.store.embeddings import Embeddings
@@ -149,9 +150,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
     array([0.97637795, 0.98425197, 0.98412698])
     """
 
-    # Of a transfer: the trained layer, and the whole network after its first use.
-    _head: Any
-    _model: Any
+    # The trained last layer, and the whole network; that of a transfer after its first use.
+    _head: Any = None
+    _model: Any = None
 
     def __init__(
         self,
@@ -192,6 +193,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.tensorboard = tensorboard
         self.store = store
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether the last ``fit`` was completed, for scikit-learn."""
+        return self._head is not None
+
     @property
     def takes_embeddings(self) -> bool:
         """Whether embeddings may be given instead of images: only a last layer is trained."""
@@ -212,7 +217,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     @property
     def model_(self) -> Any:
         """The whole network; that of a transfer is built on first access."""
-        check_is_fitted(self, "task_")
+        check_is_fitted(self)
         if self._model is None:
             import keras
 
@@ -268,6 +273,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         X, y = _check_pair(X, y)
         if validation_data is not None:
             validation_data = _check_validation(validation_data)
+        # If this fails, the classes would not be those of an earlier network.
+        self._head = self._model = None
         self.task_ = Task.from_labels(y)
         self.classes_ = self.task_.classes
         self.fingerprint_ = self._embedder().fingerprint if self._is_transfer else None
@@ -303,7 +310,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n, n_classes), float32
             In order of ``classes_``; rows sum to 1, except for multilabel tasks.
         """
-        check_is_fitted(self, "task_")
+        check_is_fitted(self)
         X = as_images(X)
         if isinstance(X, Embeddings) or self._is_stored(X):
             return self.task_.probabilities(self._run_head(self._read_inputs(X)))
@@ -344,7 +351,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             If there is no image, the numbers of images, labels and weights differ, or the weights
             have no sum above 0.
         """
-        check_is_fitted(self, "task_")
+        check_is_fitted(self)
         X, y = _check_pair(X, y)
         weights = None if sample_weight is None else np.asarray(sample_weight)
         if not y or (weights is not None and weights.shape != (len(y),)):
@@ -381,7 +388,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         pathlib.Path
             The file.
         """
-        check_is_fitted(self, "task_")
+        check_is_fitted(self)
         path = check_model_path(path, overwrite=overwrite)
         write_classifier(path, self.model_, self._document() | notes)
         return path
@@ -535,6 +542,12 @@ class Classifier(ClassifierMixin, BaseEstimator):
             raise SpaceMismatchError(
                 f"the embeddings must be of {self.network} with this classifier's weights and "
                 f"resize={self.resize!r}. Received: {X!r}"
+            )
+        is_finite = np.isfinite(X.vectors).all(axis=1)
+        if not is_finite.all():
+            raise InvalidInputError(
+                "embeddings must be finite: leave out the rows that are not. "
+                f"Received: NaN or infinity in row {is_finite.argmin()}"
             )
         return X.vectors
 
@@ -701,7 +714,8 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
             "validation_split must be between 0 and 1, both excluded. "
             f"Received: validation_split={share!r}"
         )
-    for name, allowed in (("balance", _BALANCES), ("precision", PRECISIONS)):
+    choices = {"balance": _BALANCES, "resize": RESIZE_MODES, "precision": PRECISIONS}
+    for name, allowed in choices.items():
         if parameters[name] not in allowed:
             raise InvalidInputError(
                 f"{name} must be one of {', '.join(map(str, allowed))}. "

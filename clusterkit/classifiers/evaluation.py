@@ -177,7 +177,7 @@ class ClassificationReport(TableResult):
         InvalidInputError
             If there is no image, or a label is missing or unknown.
         """
-        if data.labels is None:
+        if not data.labels:
             raise InvalidInputError("a report needs images with labels. Received: none")
         X = data.images if inputs is None else inputs
         probabilities, vectors = predict_with_features(classifier, X)
@@ -275,7 +275,9 @@ class ClassificationReport(TableResult):
     def macro(self) -> dict[str, float]:
         """Mean of each metric over the classes with images for which it is defined."""
         present = self.truth.any(axis=0)
-        means = dict(zip(_MEASURES, self._scores()[:, present].mean(axis=1), strict=True))
+        # Sums and not means: with several labels per image, no class may be present.
+        sums = self._scores()[:, present].sum(axis=1)
+        means = dict(zip(_MEASURES, sums / max(present.sum(), 1), strict=True))
         for name in ("roc_auc", "average_precision") if self._ranking else ():
             means[name] = np.mean([scores[name] for scores in self._ranking.values()])
         return {name: float(mean) for name, mean in means.items()}

@@ -13,7 +13,7 @@ from clusterkit.extractors.base import Extractor
 from clusterkit.images.folder import ImageFolder, digest_file
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store, as_store
-from clusterkit.utils.locations import as_path, is_within
+from clusterkit.utils.locations import absolute, is_within, join
 from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.text import plural
 
@@ -66,17 +66,17 @@ def read_features(
         known = space.read()
         vectors.update(zip(known.digests or [], known.vectors, strict=True))
     new = [file for file, digest in zip(files, digests, strict=True) if digest not in vectors]
-    reasons: dict[Path, str] = {}
+    reasons: dict[str, str] = {}
     if new:
         images = ImageFolder([str(file) for file in new])
         if store is not None:
             _note_other_folder(images, known, space.folder)
         made = embed(images, extractor, store=store, progress=progress)
         vectors.update(zip(made.digests or [], made.vectors, strict=True))
-        reasons = {images.root / path: reason for path, reason in made.failures}
+        reasons = {join(images.root, path): reason for path, reason in made.failures}
     rows = [row for row, digest in enumerate(digests) if digest in vectors]
     failures = [
-        (row, reasons.get(as_path(file).absolute(), "it changed while it was read"))
+        (row, reasons.get(absolute(file), "it changed while it was read"))
         for row, (file, digest) in enumerate(zip(files, digests, strict=True))
         if digest not in vectors
     ]

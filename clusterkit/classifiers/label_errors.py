@@ -130,8 +130,8 @@ class LabelErrors(TableResult):
             Probability of each class, predicted for images that the classifier did not learn from,
             as from scikit-learn's ``cross_val_predict(..., method="predict_proba")``.
         classes : sequence, optional
-            The classes of the columns; by default the columns of a DataFrame, if they are the
-            classes, otherwise those of the labels, sorted.
+            The classes of the columns; by default the columns of a DataFrame of probabilities or
+            labels, if they are the classes, otherwise those of the labels, sorted.
         names : sequence of str, optional
             Names of the images; by default their rows.
 
@@ -157,7 +157,7 @@ class LabelErrors(TableResult):
         """
         labels = as_labels(y)
         task = Task.from_labels(labels)
-        columns = list(getattr(probabilities, "columns", ()))
+        columns = list(getattr(probabilities, "columns", getattr(y, "columns", ())))
         own = {name: name for name in task.classes.tolist()}
         if classes is None and len(columns) == len(own) and set(columns) == set(own):
             # In whatever order they are.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from clusterkit.classifiers.classifier import Classifier
 from clusterkit.classifiers.evaluation import prediction_table
@@ -293,5 +294,8 @@ def route(
 
 
 def as_classifier(classifier: Classifier | str | Path) -> Classifier:
-    """Return a classifier itself, or the one in a ``.keras`` file."""
-    return Classifier.load(classifier) if isinstance(classifier, str | Path) else classifier
+    """Return a classifier itself, which must be fitted, or the one in a ``.keras`` file."""
+    if isinstance(classifier, str | Path):
+        return Classifier.load(classifier)
+    check_is_fitted(classifier)
+    return classifier

@@ -26,7 +26,7 @@ class Task:
         One of two classes (a sigmoid: the probability of the second), one of several (softmax), or
         any number of them (a sigmoid for each).
     classes : ndarray of shape (n_classes,)
-        The classes, sorted.
+        The classes, sorted; for multilabel tasks as text, unless all of them are whole numbers.
     """
 
     kind: str
@@ -45,6 +45,9 @@ class Task:
         if is_multilabel(labels):
             kind = MULTILABEL
             classes = np.unique([str(name) for names in labels for name in names])
+            if all(map(str.isdecimal, classes.tolist())):
+                # Numbers of columns in the order of the columns: as text, 10 is before 2.
+                classes = np.array(sorted(classes.tolist(), key=int))
         else:
             classes = np.unique(np.asarray(labels))
             kind = BINARY if len(classes) == 2 else MULTICLASS
@@ -96,13 +99,18 @@ class Task:
 
     def _names_of(self, label: Any) -> tuple[Any, ...]:
         """Return the classes that a label of :func:`as_labels` stands for."""
-        if self.kind != MULTILABEL:
-            return (label,)
-        return tuple(map(str, label if isinstance(label, tuple) else (label,)))
+        return _as_names(label) if self.kind == MULTILABEL else (label,)
 
-    def same(self, one: Any, other: Any) -> bool:
-        """Return whether two labels stand for the same classes."""
-        return set(self._names_of(one)) == set(self._names_of(other))
+    @staticmethod
+    def same(one: Any, other: Any) -> bool:
+        """Return whether two labels of :func:`as_labels` stand for the same classes.
+
+        One of them may be a tuple and the other not, if only some of the labels that were given
+        together are several.
+        """
+        if isinstance(one, tuple) or isinstance(other, tuple):
+            return set(_as_names(one)) == set(_as_names(other))
+        return bool(one == other)
 
     def targets(self, indicators: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return the target outputs of the network, of shape (n, n_outputs)."""
@@ -211,6 +219,11 @@ def as_labels(y: Any) -> list[Any]:
     plain = [_plain_label(label, row) for row, label in enumerate(labels)]
     _check_kinds(plain)
     return plain
+
+
+def _as_names(label: Any) -> tuple[str, ...]:
+    """Return the names of the classes of an image with one or several."""
+    return tuple(map(str, label if isinstance(label, tuple) else (label,)))
 
 
 def _unwrapped(label: Any) -> Any:

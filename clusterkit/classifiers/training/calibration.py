@@ -104,10 +104,13 @@ def choose_thresholds(
         The thresholds, in (0, 1).
     """
     grid = np.linspace(0.02, 0.9, 89)
-    shown = ((truth + probabilities) / 2)[:, :, None]
-    predicted = probabilities[:, :, None] >= grid
-    hits = (predicted * shown).sum(axis=0)
-    size = predicted.sum(axis=0) + shown.sum(axis=0)
+    shown = (truth + probabilities) / 2
+    hits, size = np.empty((2, shown.shape[1], len(grid)))
+    # One after the other: all at once would take 89 times the memory of the probabilities.
+    for place, threshold in enumerate(grid):
+        predicted = probabilities >= threshold
+        hits[:, place] = (predicted * shown).sum(axis=0)
+        size[:, place] = predicted.sum(axis=0) + shown.sum(axis=0)
     common = hits.sum(axis=0) / np.maximum(size.sum(axis=0), _TINY)
     own = hits / np.maximum(size, _TINY)
     return grid[(own + 1e-6 * common).argmax(axis=1)]
