@@ -146,6 +146,12 @@ class MiniBatchKMeans(CentroidClusterer):
         InvalidInputError
             If there are fewer rows than clusters, NaN or infinite values, or weights that do not
             fit.
+
+        Warns
+        -----
+        ClusteringWarning
+            If a cluster is tiny or grossly larger than the others, there are fewer different
+            rows than clusters, or zero vectors are to be normalised.
         """
         self._check_parameters()
         stream = self._open(X)
