@@ -26,6 +26,7 @@ from clusterkit.classifiers.training.networks import (
     check_augmentation,
     network_names,
 )
+from clusterkit.clusterers.base import find_largest
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.datasets.labels import is_named
 from clusterkit.datasets.places import TRAIN, VALIDATION
@@ -543,12 +544,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
                 f"the embeddings must be of {self.network} with this classifier's weights and "
                 f"resize={self.resize!r}. Received: {X!r}"
             )
-        is_finite = np.isfinite(X.vectors).all(axis=1)
-        if not is_finite.all():
-            raise InvalidInputError(
-                "embeddings must be finite: leave out the rows that are not. "
-                f"Received: NaN or infinity in row {is_finite.argmin()}"
-            )
+        find_largest(X.vectors, "the embeddings")  # an error if any is NaN
         return X.vectors
 
     def _train(
