@@ -88,7 +88,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         Initial learning rate of Adam; it decays to a hundredth along a cosine.
     validation_split : float
         Share of the images that is held out for early stopping, if ``fit`` is given no
-        ``validation_data``.
+        ``validation_data``; a last layer alone is trained on all images.
     patience : int, optional
         Number of epochs without improvement after which training stops; by default a quarter of
         ``epochs``, at least 5 and at most 15.
