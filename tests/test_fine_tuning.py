@@ -171,6 +171,8 @@ def test_what_cannot_be_tuned(
     with pytest.raises(InvalidInputError, match=r"Received: fine_tune=99, 3 blocks"):
         Classifier(tiny_network.NAME, weights=weights, fine_tune=99).fit(*pictures)
     check_memory(1000, 100, (10, 10, 1024))
-    monkeypatch.setattr(fine_tuning, "MAX_BYTES", 2**20)
-    with pytest.raises(InvalidInputError, match="tune fewer blocks"):
-        check_memory(1000, 100, (10, 10, 1024))
+    for name, limit in (("available_memory", lambda: 10**8), ("MAX_BYTES", 2**20)):
+        with monkeypatch.context() as patched:
+            patched.setattr(fine_tuning, name, limit)
+            with pytest.raises(InvalidInputError, match=r"tune fewer blocks.* images, 0\.5 GB"):
+                check_memory(1000, 100, (10, 10, 1024))

@@ -129,7 +129,8 @@ def test_the_columns_of_a_data_frame_are_its_classes() -> None:
     # Those of a table of labels, too: one class each, in whatever order.
     table = pd.DataFrame({"dog": [0, 1, 1, 0, 1], "cat": [1, 1, 0, 1, 1]})
     right = np.where(table, 0.9, 0.1)
-    assert not LabelErrors.from_predictions(table, right).errors
+    for given in (right, pd.DataFrame(right)):
+        assert not LabelErrors.from_predictions(table, given).errors
 
 
 def test_what_cannot_be_compared() -> None:

@@ -170,6 +170,24 @@ def test_a_network_that_its_document_does_not_tell_of(
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": ["a", "a"]}, "two of its classes are equal"),
+        ({"classes": ["a", "b", "c"], "task": "binary", "thresholds": None}, "has 2 classes"),
+        ({"task": "multilabel", "thresholds": [0.5]}, "must be 2 thresholds. Received: 1"),
+        ({"task": "multiclass", "thresholds": [0.5, 0.5]}, "must be 0 thresholds. Received: 2"),
+    ],
+)
+def test_classes_that_do_not_fit_the_task(
+    files: dict[str, Path], tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    text = json.dumps(read_document(files["classifier"], "classifier") | changes)
+    file = rewrite(files["classifier"], tmp_path / "a.keras", "clusterkit.json", text)
+    with pytest.raises(WeightsError, match=message):
+        Classifier.load(file)
+
+
+@pytest.mark.parametrize(
     "text", ["[" * 100_000, '{"format": 1' + "0" * 5000 + "}", "\xff", "", "3"]
 )
 def test_a_document_that_is_no_document(files: dict[str, Path], tmp_path: Path, text: str) -> None:

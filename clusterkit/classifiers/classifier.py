@@ -26,6 +26,7 @@ from clusterkit.classifiers.training.networks import (
     check_augmentation,
     network_names,
 )
+from clusterkit.clusterers.base import find_largest
 from clusterkit.datasets.labelled_images import LabelledImages
 from clusterkit.datasets.labels import is_named
 from clusterkit.datasets.places import TRAIN, VALIDATION
@@ -87,7 +88,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         Initial learning rate of Adam; it decays to a hundredth along a cosine.
     validation_split : float
         Share of the images that is held out for early stopping, if ``fit`` is given no
-        ``validation_data``.
+        ``validation_data``; a last layer alone is trained on all images.
     patience : int, optional
         Number of epochs without improvement after which training stops; by default a quarter of
         ``epochs``, at least 5 and at most 15.
@@ -543,12 +544,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
                 f"the embeddings must be of {self.network} with this classifier's weights and "
                 f"resize={self.resize!r}. Received: {X!r}"
             )
-        is_finite = np.isfinite(X.vectors).all(axis=1)
-        if not is_finite.all():
-            raise InvalidInputError(
-                "embeddings must be finite: leave out the rows that are not. "
-                f"Received: NaN or infinity in row {is_finite.argmin()}"
-            )
+        find_largest(X.vectors, "the embeddings")  # an error if any is NaN
         return X.vectors
 
     def _train(

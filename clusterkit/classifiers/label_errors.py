@@ -157,11 +157,12 @@ class LabelErrors(TableResult):
         """
         labels = as_labels(y)
         task = Task.from_labels(labels)
-        columns = list(getattr(probabilities, "columns", getattr(y, "columns", ())))
         own = {name: name for name in task.classes.tolist()}
-        if classes is None and len(columns) == len(own) and set(columns) == set(own):
-            # In whatever order they are.
-            classes = [own[name] for name in columns]
+        for table in (probabilities, y):
+            columns = list(getattr(table, "columns", ()))
+            if classes is None and len(columns) == len(own) and set(columns) == set(own):
+                # In whatever order they are.
+                classes = [own[name] for name in columns]
         if classes is not None:
             task = replace(task, classes=np.asarray(classes))
         shown = [str(row) for row in range(len(labels))] if names is None else list(names)

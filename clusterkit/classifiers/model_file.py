@@ -105,7 +105,7 @@ def _check_classes(task: Task, thresholds: list[float] | None) -> None:
     n_classes = len(task.classes)
     if len(set(task.classes.tolist())) != n_classes:
         raise InvalidInputError("two of its classes are equal")
-    if (task.kind == BINARY) and n_classes != 2:
+    if task.kind == BINARY and n_classes != 2:
         raise InvalidInputError(f"a binary task has 2 classes. Received: {n_classes}")
     n_thresholds = n_classes if task.kind == MULTILABEL else 0
     if len(thresholds or ()) != n_thresholds:

@@ -1,5 +1,6 @@
 """Fine-tune the top blocks of a pretrained network; the frozen rest runs once per image."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from clusterkit.extractors.applications import KerasApplication
 from clusterkit.networks.runtimes.base import NetworkSource
 from clusterkit.networks.runtimes.choose import OpenNetwork
 from clusterkit.networks.runtimes.keras import run_network
+from clusterkit.utils.memory import available_memory, format_gb
 from clusterkit.utils.parallel import default_batch_size
 from clusterkit.utils.progress import progress_bar
 
@@ -30,9 +32,8 @@ EPOCHS = 10
 # Factor of the learning rate: pretrained weights are changed in small steps.
 _RATE = 0.1
 _SHIFT, _DROPOUT = 0.1, 0.5
-# Maximum size in memory of the activations of the frozen part, and their data type.
+# Maximum size in memory of the activations of the frozen part.
 MAX_BYTES = 8 * 2**30
-_DTYPE = np.float16
 
 
 def train_top_blocks(
@@ -151,14 +152,17 @@ def check_memory(n_training: int, n_validation: int, shape: tuple[int, ...]) -> 
     Raises
     ------
     InvalidInputError
-        If they take more than :data:`MAX_BYTES`.
+        If they take more than :data:`MAX_BYTES`, or more than is free.
     """
-    size = (2 * n_training + n_validation) * int(np.prod(shape)) * np.dtype(_DTYPE).itemsize
-    if size > MAX_BYTES:
+    # Two variants of each training image as float16, and each validation image as float32.
+    needed = 4 * (n_training + n_validation) * math.prod(shape)
+    free = available_memory()
+    limit = MAX_BYTES if free is None else min(MAX_BYTES, free)
+    if needed > limit:
         raise InvalidInputError(
-            f"fine-tuning holds the activations of all images in memory, at most "
-            f"{MAX_BYTES / 2**30:.0f} GiB: tune fewer blocks, or learn from fewer images. "
-            f"Received: {n_training:,} training images, {size / 2**30:.1f} GiB"
+            f"fine-tuning holds the activations of all images in memory, here at most "
+            f"{format_gb(limit)}: tune fewer blocks, or learn from fewer images. "
+            f"Received: {n_training:,} training images, {format_gb(needed)}"
         )
 
 
@@ -211,7 +215,7 @@ def _run_bottom(
         lambda policy: _build_bottom(extractor, n_blocks, policy),
     )
     runtime = OpenNetwork(source).start(training[:size], batch_size=size)
-    activations = np.empty((2, len(training), *shape), _DTYPE)
+    activations = np.empty((2, len(training), *shape), np.float16)
     held_out = np.empty((len(validation), *shape), np.float32)
     jobs = (
         (training, activations[0]),
