@@ -377,29 +377,18 @@ def cluster(
     >>> cluster(emb, n_clusters=2).sizes
     {0: 2, 1: 2}
     """
-    if not isinstance(embeddings, Embeddings | VectorStream):
-        embeddings = as_embeddings(embeddings)
-    if not len(embeddings):
-        failed = len(embeddings.failures)
-        raise InvalidInputError(
-            "there are no embedded images to cluster"
-            + (f", and {plural(failed, 'failure')}" if failed else "")
-        )
+    embeddings = _open(embeddings)
     check_seed(random_state)
     if without and random_state is None:
         # The clusterings with and without the removal have the same seed.
         random_state = draw_seed(None)
     estimator = _create(clusterer, random_state)
-    plain = clone(estimator)
     n_clusters = _check_arguments(
         embeddings, clusterer, estimator, n_clusters, level, without=without, engine=engine
     )
-    earlier = (
-        None
-        if previous is None
-        else check_earlier(read_earlier(previous), embeddings, is_previous=True)
-    )
-    if earlier is not None:
+    earlier = None
+    if previous is not None:
+        earlier = check_earlier(read_earlier(previous), embeddings, is_previous=True)
         say_other_part(earlier, embeddings)
     decisions = Decisions() if earlier is None else earlier.decisions
     top5, names_from = find_classes(embeddings, store)
@@ -407,9 +396,7 @@ def cluster(
     if without:
         cleaned = remove_confounders(embeddings, without, progress=progress)
         embeddings = cleaned.embeddings
-    if isinstance(clusterer, str):
-        _set_known(plain, normalize=find_scaling(given))
-        _set_known(estimator, normalize=find_scaling(embeddings))
+    _set_scaling(estimator, clusterer, embeddings)
     vectors: Any = embeddings if isinstance(embeddings, VectorStream) else np.asarray(embeddings)
     # Use the same scaling as the clusterer.
     normalize = as_scaling(getattr(estimator, "normalize", False))
@@ -436,27 +423,16 @@ def cluster(
     )
     identity = None
     if earlier is not None:
-        free = held == FREE
-        if isinstance(estimator, KMeans) and free.any() and isinstance(embeddings, Embeddings):
-            before = _earlier_labels(embeddings.paths, earlier, NOISE)
-            labels[free] = _continue(estimator, vectors[free], labels[free], before[free])
-        identity = match_clusters(
-            labels,
-            earlier.labels,
-            paths=embeddings.paths,
-            previous_paths=earlier.paths,
-            fixed=decisions.fixed,
-            placed=places,
-        )
+        identity = _match(estimator, embeddings, labels, held == FREE, earlier, places)
         labels = identity.labels
         decisions = _keep(decisions, earlier, embeddings.paths, places, labels)
     confounding = None
     if cleaned is not None:
         before = labels
-        if cleaned.embeddings is not given:
+        if embeddings is not given:
             number = n_clusters if chosen is None else chosen.k + len(np.unique(held[held >= 0]))
             before, _ = _cluster_rest(
-                plain,
+                _set_scaling(_create(clusterer, random_state), clusterer, given),
                 given,
                 held,
                 number,
@@ -486,6 +462,19 @@ def cluster(
         confounding=confounding,
         notes={} if earlier is None else earlier.notes_by_image(),
     )
+
+
+def _open(embeddings: Any) -> Embeddings | VectorStream:
+    """Return the embeddings, of which there must be some."""
+    if not isinstance(embeddings, Embeddings | VectorStream):
+        embeddings = as_embeddings(embeddings)
+    if not len(embeddings):
+        failed = len(embeddings.failures)
+        raise InvalidInputError(
+            "there are no embedded images to cluster"
+            + (f", and {plural(failed, 'failure')}" if failed else "")
+        )
+    return embeddings
 
 
 def _check_arguments(
@@ -648,6 +637,29 @@ def _earlier_labels(paths: list[str], earlier: EarlierClusters, missing: int) ->
     return np.array([number.get(path, missing) for path in paths])
 
 
+def _match(
+    estimator: Any,
+    embeddings: Embeddings | VectorStream,
+    labels: NDArray[np.int64],
+    free: NDArray[np.bool_],
+    earlier: EarlierClusters,
+    places: dict[str, int],
+) -> IdentityReport:
+    """Give the clusters the numbers of an earlier clustering, which k-means also continues."""
+    if isinstance(estimator, KMeans) and free.any() and isinstance(embeddings, Embeddings):
+        before = _earlier_labels(embeddings.paths, earlier, NOISE)[free]
+        labels = labels.copy()
+        labels[free] = _continue(estimator, embeddings.vectors[free], labels[free], before)
+    return match_clusters(
+        labels,
+        earlier.labels,
+        paths=embeddings.paths,
+        previous_paths=earlier.paths,
+        fixed=earlier.decisions.fixed,
+        placed=places,
+    )
+
+
 def _continue(
     estimator: KMeans, vectors: Any, labels: NDArray[np.int64], previous: NDArray[np.int64]
 ) -> NDArray[np.int64]:
@@ -671,6 +683,13 @@ def _create(clusterer: Any, random_state: int | None) -> Any:
             )
         return clone(clusterer)
     return _set_known(CLUSTERERS[clusterer](), random_state=random_state)
+
+
+def _set_scaling(estimator: Any, clusterer: Any, embeddings: Embeddings | VectorStream) -> Any:
+    """Let a clusterer given by name compare the embeddings as suits them, and return it."""
+    if isinstance(clusterer, str):
+        _set_known(estimator, normalize=find_scaling(embeddings))
+    return estimator
 
 
 def _set_known(estimator: Any, **parameters: Any) -> Any:
