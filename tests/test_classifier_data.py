@@ -199,6 +199,21 @@ def test_idx_files(tmp_path: Path) -> None:
         read_labelled(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("sign", "names"), [(".", ("train", "t10k")), ("-", ("x-train", "x-test"))]
+)
+def test_idx_files_of_other_names(sign: str, names: tuple[str, str], tmp_path: Path) -> None:
+    for name, n in zip(names, (6, 4), strict=True):
+        content = idx(np.zeros((n, 2, 2), np.uint8)), idx(np.arange(n, dtype=np.uint8) % 2)
+        for kind, data in zip(("images{}idx3", "labels{}idx1"), content, strict=True):
+            (tmp_path / f"{name}-{kind.format(sign)}-ubyte").write_bytes(data)
+    # As Kaggle packs them.
+    (tmp_path / "train-images-idx3-ubyte").mkdir(exist_ok=sign == "-")
+    data = read_labelled(tmp_path)
+    assert data.parts == ["test"] * 4 + ["train"] * 6
+    assert read_labelled(tmp_path / f"{names[0]}-images{sign}idx3-ubyte").labels == list("010101")
+
+
 def test_folders_that_hold_no_classes(folder: Path, tmp_path: Path) -> None:
     (folder / "empty").mkdir()
     with pytest.raises(InvalidInputError, match=r"empty holds no image: .*--exclude empty/\)"):

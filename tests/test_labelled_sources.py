@@ -5,12 +5,15 @@ import json
 import os
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
@@ -25,6 +28,7 @@ from clusterkit.clustering.evaluation import evaluate
 from clusterkit.clustering.promotion import promote
 from clusterkit.datasets.label_tables import read_label_table
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
+from clusterkit.datasets.labels import align_labels
 from clusterkit.datasets.split import split
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice, OutputExistsError
 from clusterkit.store.embeddings import Embeddings
@@ -245,6 +249,25 @@ def test_prediction_needs_no_name_of_the_column_of_labels(names: list[str], tmp_
     with pytest.raises(InvalidInputError, match="name it with --label-column"):
         read_labelled(tmp_path / "t.csv")
     assert np.ravel(open_images([tmp_path / "t.csv"]).images).tolist() == [0, 1, 2, 3]
+
+
+def test_a_first_line_with_a_long_text_is_read(tmp_path: Path) -> None:
+    paint(*(tmp_path / f"{name}.png" for name in "ab"))
+    (tmp_path / "t.csv").write_text(f"a.png,{'x' * 300}\nb.png,y\n")
+    assert read_labelled(tmp_path / "t.csv").labels == ["x" * 300, "y"]
+
+
+@pytest.mark.parametrize("make", [pa.array, polars.Series, pd.Series, np.array, tuple, iter])
+def test_labels_come_in_many_forms(make: Callable[[list[str]], Any]) -> None:
+    found = align_labels(make(["x", "y"]), ["a.png", "b.png"])
+    assert found == ["x", "y"]
+    assert all(isinstance(label, str) for label in found)
+
+
+@pytest.mark.parametrize("labels", [polars.DataFrame({"x": [1, 2]}), {"x", "y"}, b"xy", np.eye(2)])
+def test_what_is_not_one_label_per_image_is_refused(labels: Any) -> None:
+    with pytest.raises(InvalidInputError, match="one label, or None, per image"):
+        align_labels(labels, ["a.png", "b.png"])
 
 
 @pytest.mark.parametrize("source", ["folder", "t.csv", "pixels.csv", "idx"])

@@ -22,8 +22,8 @@ _MANY = 16
 _PIXEL_COLUMN = re.compile(r"(pixel_?)?\d+(x\d+)?", re.IGNORECASE)
 # The last two bytes of an idx file's first four: unsigned bytes, and the number of dimensions.
 _IDX_LABELS, _IDX_IMAGES = b"\0\0\x08\x01", b"\0\0\x08\x03"
-IDX_IMAGES = "-images-idx3-ubyte"
-_IDX_OF_LABELS = "-labels-idx1-ubyte"
+# The end of a name: with a hyphen as MNIST was published, with a dot in other copies of it.
+_IDX_NAME = re.compile(r"-images(?P<sign>[-.])idx3-ubyte(\.gz)?$")
 
 
 def is_pixel_csv(
@@ -153,9 +153,8 @@ def read_pixel_csv(
 
 def find_idx(source: Path) -> list[Path]:
     """Return the idx files of images in a folder, or the file itself if it is one."""
-    if source.is_dir():
-        return sorted(source.glob(f"*{IDX_IMAGES}*"))
-    return [source] if source.is_file() and IDX_IMAGES in source.name else []
+    files = source.iterdir() if source.is_dir() else [source]
+    return sorted(file for file in files if _IDX_NAME.search(file.name) and file.is_file())
 
 
 def read_idx_pair(
@@ -166,7 +165,8 @@ def read_idx_pair(
     Parameters
     ----------
     images : pathlib.Path
-        The file ``NAME-images-idx3-ubyte``; ``NAME-labels-idx1-ubyte`` must be beside it.
+        The file ``NAME-images-idx3-ubyte``; ``NAME-labels-idx1-ubyte`` must be beside it.  Also
+        with a dot before ``idx``.
     ignore_labels : bool, default False
         Whether to read only the images; no labels need be beside them.
 
@@ -186,8 +186,8 @@ def read_idx_pair(
     """
     if ignore_labels:
         return _read_idx(images, _IDX_IMAGES)[..., None], None
-    stem = images.name.partition(IDX_IMAGES)[0] + _IDX_OF_LABELS
-    files = [images.with_name(stem + suffix) for suffix in ("", ".gz")]
+    name = re.sub(_IDX_NAME, r"-labels\g<sign>idx1-ubyte", images.name)
+    files = [images.with_name(name + suffix) for suffix in ("", ".gz")]
     labels = next((file for file in files if file.is_file()), None)
     if labels is None:
         raise NotFoundError(f"no labels for {images}: {files[0]} is missing")
