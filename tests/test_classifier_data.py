@@ -135,11 +135,11 @@ def test_a_pixel_table(tmp_path: Path) -> None:
     [
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,4\n", "Expected 5 columns, got 4"),
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,x,4\n", "column pixel2.*Received: 'x'"),
-        ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,256,4\n", "column pixel2.*Received: 256"),
+        ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,256,4\n", "column pixel2, image 0: .*: 256"),
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,,4\n", "column pixel2.*Received: None"),
         # The message names the wrong value, not the valid one before it.
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,5,4\n1,2,3,x,4\n", "Received: 'x'"),
-        ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,5,4\n1,2,3,0.5,4\n", "Received: 0.5"),
+        ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,5,4\n1,2,3,0.5,4\n", "image 1: .*Received: 0.5"),
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,5,4\n1,2,3,-1,4\n", "Received: -1"),
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,nan,4\n1,2,3,1,4\n", "pixel2.*Received"),
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,5,4\n1,2,3,,4\n", "Received: None"),

@@ -236,7 +236,7 @@ def test_pixels_beside_files_and_labels_are_no_pixel_table(tmp_path: Path) -> No
 
 
 def test_a_pixel_table_that_excel_wrote_with_its_delimiter(tmp_path: Path) -> None:
-    lines = ["sep=;", "label;pixel0;pixel1;pixel2;pixel3", "a;0;1;2;3", "b;4;5;6;7"]
+    lines = ["sep=;", "", "label;pixel0;pixel1;pixel2;pixel3", "a;0;1;2;3", "b;4;5;6;7"]
     (tmp_path / "t.csv").write_text("\r\n".join(lines), encoding="utf-8-sig")
     data = read_labelled(tmp_path / "t.csv")
     assert (data.labels, np.ravel(data.images).tolist()) == (["a", "b"], list(range(8)))

@@ -92,7 +92,7 @@ def read_pixel_csv(
     from pyarrow import ArrowInvalid, binary
     from pyarrow import csv as arrow
 
-    header, delimiter, encoding, n_before = sniff(path)
+    header, delimiter, encoding, n_lines = sniff(path)
     labelled = _labels_among(header, label_column, ignore_labels)
     if unknown := [name for name in label_column if not _is_among(name, header)]:
         raise InvalidInputError(
@@ -102,9 +102,7 @@ def read_pixel_csv(
         table = arrow.read_csv(
             path,
             # The names as they were read: in code page 1252, pyarrow cannot decode them.
-            arrow.ReadOptions(
-                encoding=encoding or "utf8", skip_rows=n_before + 1, column_names=header
-            ),
+            arrow.ReadOptions(encoding=encoding or "utf8", skip_rows=n_lines, column_names=header),
             arrow.ParseOptions(delimiter=delimiter),
             # Labels are strings: 01 is not 1.
             arrow.ConvertOptions(column_types=dict.fromkeys(labelled, binary())),
@@ -242,9 +240,10 @@ def _to_bytes(column: Any, place: str) -> NDArray[np.uint8]:
     else:
         is_pixel = np.array([_is_pixel(cell) for cell in cells])
     if not is_pixel.all():
-        wrong = cells[int(is_pixel.argmin())]
+        row = int(is_pixel.argmin())
+        wrong = cells[row]
         raise InvalidInputError(
-            f"{place}: pixels must be whole numbers from 0 to 255. "
+            f"{place}, image {row}: pixels must be whole numbers from 0 to 255. "
             f"Received: {wrong.item() if isinstance(wrong, np.generic) else wrong!r}"
         )
     return np.asarray(cells, float).astype(np.uint8)
