@@ -257,6 +257,14 @@ def test_a_first_line_with_a_long_text_is_read(tmp_path: Path) -> None:
     assert read_labelled(tmp_path / "t.csv").labels == ["x" * 300, "y"]
 
 
+@pytest.mark.parametrize("other", ["./a.png", "C:\\photos\\a.png"])
+def test_two_lines_for_one_file_are_refused(other: str, tmp_path: Path) -> None:
+    paint(*(tmp_path / f"{name}.png" for name in "ab"))
+    (tmp_path / "t.csv").write_text(f"path,label\na.png,x\nb.png,y\n{other},y\n")
+    with pytest.raises(InvalidInputError, match=r"two lines for one file, a\.png and .*remove one"):
+        read_labelled(tmp_path / "t.csv")
+
+
 @pytest.mark.parametrize("make", [pa.array, polars.Series, pd.Series, np.array, tuple, iter])
 def test_labels_come_in_many_forms(make: Callable[[list[str]], Any]) -> None:
     found = align_labels(make(["x", "y"]), ["a.png", "b.png"])
@@ -320,7 +328,9 @@ def test_noise_is_noise_everywhere(kind: str, form: Any, tmp_path: Path) -> None
     assert len(found.clusters) == 3
 
 
-@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT, ""], ids=repr)
+@pytest.mark.parametrize(
+    "missing", [None, np.nan, pd.NA, pd.NaT, np.datetime64("NaT"), ""], ids=repr
+)
 @pytest.mark.parametrize("form", [list, pd.Series])
 def test_what_is_missing_is_left_out(missing: Any, form: Any) -> None:
     found = evaluate(form(["a", missing, "b", "b"]), [0, 0, 1, 1])

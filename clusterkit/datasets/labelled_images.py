@@ -415,6 +415,14 @@ def _find_files(names: Sequence[str], folder: Path, table: Path) -> list[Path]:
             f"{folder}, such as {first_few(map(as_text, missing))}. If the files are in another "
             "column, name it with --path-column"
         )
+    name_of: dict[str, str] = {}
+    for name in names:
+        earlier = name_of.setdefault(os.path.normpath(files[name]), name)
+        if earlier != name:
+            raise InvalidInputError(
+                f"{table} has two lines for one file, {as_text(earlier)} and {as_text(name)}: "
+                "remove one of them"
+            )
     return [files[name] for name in names]
 
 
