@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import mmap
@@ -309,9 +310,15 @@ def _reserve(file: Path) -> None:
 
     On a full disk, writing to its map would end the process (SIGBUS) instead of raising an error.
     """
-    if hasattr(os, "posix_fallocate"):
-        with file.open("r+b") as stream:
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with file.open("r+b") as stream:
+        try:
             os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+        except OSError as error:
+            # Some file systems cannot.
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
 
 
 def _write_texts(folder: Path, name: str, texts: Iterable[str]) -> None:
