@@ -27,6 +27,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.plots import ContactSheets, save_figure
 from clusterkit.similarity import CosineNeighbors, unit_rows
 from clusterkit.store.embeddings import Embeddings
+from clusterkit.utils.documents import check_document, real
 from clusterkit.utils.ray_engine import RayEngine
 
 EMB = Embeddings(
@@ -258,7 +259,15 @@ def test_pairs_that_are_not_in_a_file_are_told(
         ck.split_folder(LABELLED, "parts", not_copies=given)
 
 
+@pytest.mark.parametrize("share", [None, 10**400])
 @pytest.mark.parametrize("part", ["val", "test"])
-def test_a_share_of_none_is_told(part: str) -> None:
-    with pytest.raises(InvalidInputError, match=rf"^{part} must be .* to 1\. Received: None$"):
-        ck.split_folder(LABELLED, "parts", **{part: None})
+def test_a_share_that_is_no_number_is_told(part: str, share: Any) -> None:
+    with pytest.raises(InvalidInputError, match=rf"^{part} must be .* to 1\. Received: {share}$"):
+        ck.split_folder(LABELLED, "parts", **{part: share})
+
+
+def test_a_number_of_a_document_must_fit_a_float() -> None:
+    assert check_document({"x": 2}, {"x": real()}) == {"x": 2}
+    for value in (10**400, float("nan"), True, "2"):
+        with pytest.raises(InvalidInputError, match="'x' must be a number of at least 0"):
+            check_document({"x": value}, {"x": real(0)})

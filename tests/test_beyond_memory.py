@@ -1,5 +1,6 @@
 """Spaces that are too large for memory: read part by part, searched on disk, sampled."""
 
+import errno
 import json
 import os
 import shutil
@@ -304,6 +305,40 @@ def test_a_cache_that_cannot_be_written_is_said(
     monkeypatch.setenv("CLUSTERKIT_CACHE", str(tmp_path / "cache"))
     with pytest.raises(InvalidInputError, match="CLUSTERKIT_CACHE"):
         Catalogue(space)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system has no such function")
+def test_a_full_cache_is_an_error_and_does_not_end_the_process(
+    space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(file: int, start: int, size: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setenv("CLUSTERKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    code = errno.ENOSPC
+    with pytest.raises(InvalidInputError, match=r"No space left on device\. Choose another folder"):
+        Catalogue(space)
+    assert not [*(tmp_path / "cache" / "catalogues").iterdir()]
+    code = errno.EOPNOTSUPP  # of some file systems
+    assert len(Catalogue(space)) == N
+
+
+def test_no_process_sees_an_earlier_index_that_is_being_deleted(
+    space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier, seen = Catalogue(space).folder, []
+
+    def look(folder: Path, **options: Any) -> None:
+        if folder.exists():
+            seen.append(earlier.exists())
+        rmtree(folder, **options)
+
+    rmtree = shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", look)
+    space.append([Row("new.png", "photos", vector=np.ones(D, np.float32))])
+    Catalogue(space)
+    assert seen == [False]
 
 
 def test_a_query_from_a_file_is_found_by_its_content(space: Space, tmp_path: Path) -> None:

@@ -135,11 +135,11 @@ def test_a_pixel_table(tmp_path: Path) -> None:
     [
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,4\n", "Expected 5 columns, got 4"),
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,x,4\n", "column pixel2.*Received: 'x'"),
-        ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,256,4\n", "column pixel2.*Received: 256"),
+        ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,256,4\n", "column pixel2, image 0: .*: 256"),
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,,4\n", "column pixel2.*Received: None"),
         # The message names the wrong value, not the valid one before it.
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,5,4\n1,2,3,x,4\n", "Received: 'x'"),
-        ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,5,4\n1,2,3,0.5,4\n", "Received: 0.5"),
+        ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,5,4\n1,2,3,0.5,4\n", "image 1: .*Received: 0.5"),
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,5,4\n1,2,3,-1,4\n", "Received: -1"),
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,nan,4\n1,2,3,1,4\n", "pixel2.*Received"),
         ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,5,4\n1,2,3,,4\n", "Received: None"),
@@ -197,6 +197,21 @@ def test_idx_files(tmp_path: Path) -> None:
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01 cut")
     with pytest.raises(InvalidInputError, match="is damaged"):
         read_labelled(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("sign", "names"), [(".", ("train", "t10k")), ("-", ("x-train", "x-test"))]
+)
+def test_idx_files_of_other_names(sign: str, names: tuple[str, str], tmp_path: Path) -> None:
+    for name, n in zip(names, (6, 4), strict=True):
+        content = idx(np.zeros((n, 2, 2), np.uint8)), idx(np.arange(n, dtype=np.uint8) % 2)
+        for kind, data in zip(("images{}idx3", "labels{}idx1"), content, strict=True):
+            (tmp_path / f"{name}-{kind.format(sign)}-ubyte").write_bytes(data)
+    # As Kaggle packs them.
+    (tmp_path / "train-images-idx3-ubyte").mkdir(exist_ok=sign == "-")
+    data = read_labelled(tmp_path)
+    assert data.parts == ["test"] * 4 + ["train"] * 6
+    assert read_labelled(tmp_path / f"{names[0]}-images{sign}idx3-ubyte").labels == list("010101")
 
 
 def test_folders_that_hold_no_classes(folder: Path, tmp_path: Path) -> None:

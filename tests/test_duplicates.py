@@ -174,6 +174,14 @@ def test_vectors_have_digests_only() -> None:
     assert find_copies([]) == []
 
 
+@pytest.mark.parametrize("n", [2, 4])
+def test_vectors_of_other_images_are_refused(n: int) -> None:
+    pictures = np.random.default_rng(0).integers(0, 255, (3, 48, 48, 3)).astype(np.uint8)
+    for find in (find_copies, group_copies):
+        with pytest.raises(InvalidInputError, match=f"one vector per image.*{n} vectors, 3 images"):
+            find(pictures, vectors=np.ones((n, 5), np.float32))
+
+
 def test_a_split_knows_a_copy_most_of_which_is_overexposed(shared: Path, tmp_path: Path) -> None:
     file = shared / "data/imbalanced10/cassette_player/n02979186_11883.jpg"
     with Image.open(file) as image:

@@ -5,12 +5,15 @@ import json
 import os
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
@@ -25,6 +28,7 @@ from clusterkit.clustering.evaluation import evaluate
 from clusterkit.clustering.promotion import promote
 from clusterkit.datasets.label_tables import read_label_table
 from clusterkit.datasets.labelled_images import LabelledImages, read_labelled
+from clusterkit.datasets.labels import align_labels
 from clusterkit.datasets.split import split
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice, OutputExistsError
 from clusterkit.store.embeddings import Embeddings
@@ -232,7 +236,7 @@ def test_pixels_beside_files_and_labels_are_no_pixel_table(tmp_path: Path) -> No
 
 
 def test_a_pixel_table_that_excel_wrote_with_its_delimiter(tmp_path: Path) -> None:
-    lines = ["sep=;", "label;pixel0;pixel1;pixel2;pixel3", "a;0;1;2;3", "b;4;5;6;7"]
+    lines = ["sep=;", "", "label;pixel0;pixel1;pixel2;pixel3", "a;0;1;2;3", "b;4;5;6;7"]
     (tmp_path / "t.csv").write_text("\r\n".join(lines), encoding="utf-8-sig")
     data = read_labelled(tmp_path / "t.csv")
     assert (data.labels, np.ravel(data.images).tolist()) == (["a", "b"], list(range(8)))
@@ -245,6 +249,33 @@ def test_prediction_needs_no_name_of_the_column_of_labels(names: list[str], tmp_
     with pytest.raises(InvalidInputError, match="name it with --label-column"):
         read_labelled(tmp_path / "t.csv")
     assert np.ravel(open_images([tmp_path / "t.csv"]).images).tolist() == [0, 1, 2, 3]
+
+
+def test_a_first_line_with_a_long_text_is_read(tmp_path: Path) -> None:
+    paint(*(tmp_path / f"{name}.png" for name in "ab"))
+    (tmp_path / "t.csv").write_text(f"a.png,{'x' * 300}\nb.png,y\n")
+    assert read_labelled(tmp_path / "t.csv").labels == ["x" * 300, "y"]
+
+
+@pytest.mark.parametrize("other", ["./a.png", "C:\\photos\\a.png"])
+def test_two_lines_for_one_file_are_refused(other: str, tmp_path: Path) -> None:
+    paint(*(tmp_path / f"{name}.png" for name in "ab"))
+    (tmp_path / "t.csv").write_text(f"path,label\na.png,x\nb.png,y\n{other},y\n")
+    with pytest.raises(InvalidInputError, match=r"two lines for one file, a\.png and .*remove one"):
+        read_labelled(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("make", [pa.array, polars.Series, pd.Series, np.array, tuple, iter])
+def test_labels_come_in_many_forms(make: Callable[[list[str]], Any]) -> None:
+    found = align_labels(make(["x", "y"]), ["a.png", "b.png"])
+    assert found == ["x", "y"]
+    assert all(isinstance(label, str) for label in found)
+
+
+@pytest.mark.parametrize("labels", [polars.DataFrame({"x": [1, 2]}), {"x", "y"}, b"xy", np.eye(2)])
+def test_what_is_not_one_label_per_image_is_refused(labels: Any) -> None:
+    with pytest.raises(InvalidInputError, match="one label, or None, per image"):
+        align_labels(labels, ["a.png", "b.png"])
 
 
 @pytest.mark.parametrize("source", ["folder", "t.csv", "pixels.csv", "idx"])
@@ -297,7 +328,9 @@ def test_noise_is_noise_everywhere(kind: str, form: Any, tmp_path: Path) -> None
     assert len(found.clusters) == 3
 
 
-@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT, ""], ids=repr)
+@pytest.mark.parametrize(
+    "missing", [None, np.nan, pd.NA, pd.NaT, np.datetime64("NaT"), ""], ids=repr
+)
 @pytest.mark.parametrize("form", [list, pd.Series])
 def test_what_is_missing_is_left_out(missing: Any, form: Any) -> None:
     found = evaluate(form(["a", missing, "b", "b"]), [0, 0, 1, 1])

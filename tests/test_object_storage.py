@@ -100,6 +100,13 @@ def test_an_address_and_what_pathlib_makes_of_it_are_the_same_place() -> None:
     assert as_path("photos") == Path("photos")
     assert as_path("C:/photos") == Path("C:/photos")
     assert as_path("file:///photos/a.jpg") == Path("/photos/a.jpg")
+    assert as_path("file://localhost/my%20photos/a.jpg") == Path("/my photos/a.jpg")
+
+
+def test_the_address_of_a_file_on_this_machine_is_its_path(tmp_path: Path) -> None:
+    assert is_gone(f"file://{tmp_path}/a.jpg")
+    (tmp_path / "a.jpg").touch()
+    assert not is_gone(f"file://{tmp_path}/a.jpg")
 
 
 def test_paths_of_both_kinds_are_joined_and_related() -> None:

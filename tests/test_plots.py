@@ -63,6 +63,7 @@ from clusterkit.plots.audit import PropertyBar
 from clusterkit.plots.inspection import ClusterRow
 from clusterkit.plots.predictions import PredictionLine
 from clusterkit.plots.style import BLUE, INK, VERMILION, cluster_color, fit, wrap
+from clusterkit.similarity.projection import project
 from clusterkit.similarity.similar import explain
 from clusterkit.similarity.space_audit import Audit
 from clusterkit.space_comparison import SpaceComparison, SpaceScores
@@ -1199,6 +1200,15 @@ def test_classes_without_images_have_no_similarity() -> None:
     cosines[np.ix_([0, 2], [0, 2])] = [[1, 0.5], [0.5, 1]]
     display = ClassSimilarityDisplay(cosines, ["cat", "dog", "fox"]).plot()
     assert [label.get_text() for label in display.ax_.get_yticklabels()] == ["cat", "fox"]
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_places_on_a_map_do_not_depend_on_the_length_of_vectors(scale: float) -> None:
+    vectors = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32)
+    expected, shares = project(vectors)
+    found = project(vectors * np.float32(scale))
+    np.testing.assert_allclose(found[0], expected, atol=1e-5)
+    np.testing.assert_allclose(found[1], shares, rtol=1e-5)
 
 
 def test_a_confusion_matrix_shows_counts_and_rates() -> None:

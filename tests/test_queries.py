@@ -262,7 +262,9 @@ def test_a_bare_vector_is_named_as_one(emb: Embeddings) -> None:
 
 def test_plain_vectors_are_searched_by_row() -> None:
     vectors = np.array([[1, 0], [1, 0.1], [0, 1]])
-    assert find_similar(0, vectors, n_neighbors=1).rows.tolist() == [1]
+    found = find_similar(0, vectors, n_neighbors=1)
+    assert found.rows.tolist() == [1]
+    assert found.to_dict()["root"] is None
     assert explain([1, 0], 2, vectors).similarity == 0
 
 

@@ -215,8 +215,8 @@ def test_parts_come_from_their_column(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "binary data"),
-        (b"\xff\xfea\0b", "utf-16 truncated"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "binary data. Save it as CSV"),
+        (b"\xff\xfea\0b", "utf-16 truncated data. Save it as CSV"),
         (b'filename,label\na.png,"x\nb.png,y\n', "line 3"),
         (b"filename,label\na.png,\x81\x8d\n", "neither UTF-8 nor of Windows"),
         (b"filename,label\n,x\n", "the label x has no file"),
@@ -227,6 +227,12 @@ def test_no_tables(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(InvalidInputError, match=message):
         read_label_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("file", ["s3://bucket/t.csv", Path("s3://bucket/t.csv")])
+def test_a_table_on_object_storage_is_refused(file: str | Path) -> None:
+    with pytest.raises(InvalidInputError, match="is on object storage: name a table"):
+        read_label_table(file)
 
 
 def test_a_pipe_is_no_table(tmp_path: Path) -> None:

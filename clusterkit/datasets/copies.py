@@ -25,7 +25,7 @@ from clusterkit.datasets.copy_confirmation import (
     angles_of,
     linear_of,
 )
-from clusterkit.errors import ImageError
+from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.images.alignment import compose, invert
 from clusterkit.images.batches import list_files
 from clusterkit.images.decoding import decode_grey
@@ -34,7 +34,7 @@ from clusterkit.images.pixels import as_images, check_pixels, to_grey, to_rgb
 from clusterkit.images.resizing import resize_grey, resize_image
 from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.progress import progress_bar
-from clusterkit.utils.text import percent
+from clusterkit.utils.text import percent, plural
 
 # Smaller images are mostly digits, signs and icons, many of which look alike.
 MIN_SIDE = 48
@@ -133,7 +133,8 @@ def find_copies(
     Raises
     ------
     InvalidInputError
-        If the images are neither files nor pixels of this shape and dtype.
+        If the images are neither files nor pixels of this shape and dtype, or there is not one
+        vector per image.
     """
     images = _take_images(images)
     thumbnails = make_thumbnails(images, progress=progress)
@@ -279,7 +280,8 @@ def group_copies(
     Raises
     ------
     InvalidInputError
-        If the images are neither files nor pixels of this shape and dtype.
+        If the images are neither files nor pixels of this shape and dtype, or there is not one
+        vector per image.
     """
     images = _take_images(images)
     if thumbnails is None:
@@ -329,6 +331,11 @@ class _CopyGraph:
         *,
         progress: bool,
     ) -> None:
+        if vectors is not None and len(vectors) != len(thumbnails):
+            raise InvalidInputError(
+                "there must be one vector per image. "
+                f"Received: {plural(len(vectors), 'vector')}, {plural(len(thumbnails), 'image')}"
+            )
         self.images, self.thumbnails, self.apart = images, thumbnails, apart
         self.equal: dict[str, list[int]] = defaultdict(list)
         for row, thumbnail in enumerate(thumbnails):
@@ -346,7 +353,7 @@ class _CopyGraph:
         # For each node, its copies and how they match.
         self.links: dict[int, dict[int, _Link]] = defaultdict(dict)
         if len(self.rows) > 1:
-            near = None if vectors is None else find_near(vectors[self.rows])
+            near = None if vectors is None else find_near(np.asarray(vectors)[self.rows])
             candidates = find_candidates(self.pictures, self.shapes, near)
             self._confirm(candidates, progress=progress)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 from clusterkit.datasets.label_tables import read_label_table
 from clusterkit.datasets.names import match_names
 from clusterkit.datasets.pixel_tables import (
-    IDX_IMAGES,
     find_idx,
     is_pixel_csv,
     read_idx_pair,
@@ -246,9 +246,10 @@ def _from_folder(folder: Path, exclude: list[str]) -> LabelledImages:
         kept.append(row)
         labels.append(name)
         part_of_image.append(parts[top])
+    classes = set(labels)
     for top in parts:
         for entry in sorted(filter(_is_shown_folder, (folder / top).iterdir())):
-            if entry.name not in set(labels) and not exclude:
+            if entry.name not in classes and not exclude:
                 raise InvalidInputError(
                     f"the class folder {entry} holds no image: remove it, or leave it out "
                     f"(--exclude {in_shell(f'{entry.name}/')})"
@@ -346,7 +347,8 @@ def _from_label_csv(table: Path, *, ignore_labels: bool, **columns: Any) -> Labe
     folder = table.absolute().parent
 
     def is_file(name: str) -> bool:
-        return bool(name.strip()) and (folder / name).is_file()
+        # Unlike the method of Path, this is also false for a text too long for a name.
+        return bool(name.strip()) and os.path.isfile(folder / name)  # noqa: PTH113
 
     found = read_label_table(table, is_file=is_file, ignore_labels=ignore_labels, **columns)
     files = _find_files(found.names, folder, table)
@@ -413,6 +415,14 @@ def _find_files(names: Sequence[str], folder: Path, table: Path) -> list[Path]:
             f"{folder}, such as {first_few(map(as_text, missing))}. If the files are in another "
             "column, name it with --path-column"
         )
+    name_of: dict[str, str] = {}
+    for name in names:
+        earlier = name_of.setdefault(os.path.normpath(files[name]), name)
+        if earlier != name:
+            raise InvalidInputError(
+                f"{table} has two lines for one file, {as_text(earlier)} and {as_text(name)}: "
+                "remove one of them"
+            )
     return [files[name] for name in names]
 
 
@@ -437,16 +447,17 @@ def _from_pixel_csv(
 
 
 def _from_idx(files: list[Path], ignore_labels: bool) -> LabelledImages:
-    """Read pairs of idx files; beside ``train-…``, other pairs are test images."""
+    """Read pairs of idx files; beside ``train-…`` or ``emnist-…-train-…``, others are for tests."""
     pairs = [read_idx_pair(file, ignore_labels=ignore_labels) for file in files]
     shapes = {images.shape[1:] for images, _ in pairs}
     if len(shapes) > 1:
         raise InvalidInputError(f"idx files of one folder must have one image size: {shapes}")
     names, parts = [], []
     for file, (images, _) in zip(files, pairs, strict=True):
-        stem = file.name.partition(IDX_IMAGES)[0]
+        stem = file.name[: file.name.rindex("-images")]
         names += [f"{stem}:{row}" for row in range(len(images))]
-        parts += [TRAIN if stem.startswith(TRAIN) else TEST] * len(images)
+        is_train = any(part_of(word) == TRAIN for word in re.split("[-_.]", stem))
+        parts += [TRAIN if is_train else TEST] * len(images)
     return LabelledImages(
         np.concatenate([images for images, _ in pairs]),
         names,

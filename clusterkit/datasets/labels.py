@@ -85,13 +85,15 @@ def align_labels(labels: Any, paths: Sequence[str]) -> list[Any]:
                 f"Received: labels of {first_few(list(known))}"
             )
         return [known.get(path) for path in paths]
-    is_one = isinstance(labels, str | os.PathLike) or not isinstance(labels, Iterable)
-    if is_one or getattr(labels, "ndim", 1) != 1:
+    is_one = isinstance(labels, str | bytes | os.PathLike) or not isinstance(labels, Iterable)
+    # A set has no order; a table is of several columns.
+    if is_one or isinstance(labels, set | frozenset) or len(getattr(labels, "shape", (1,))) != 1:
         raise InvalidInputError(
             "labels must be one label, or None, per image, or a mapping of path to label. "
             f"Received: {labels!r:.60}"
         )
-    given = list(labels)
+    # Otherwise the values of pyarrow would be its scalars.
+    given = labels.to_pylist() if hasattr(labels, "to_pylist") else list(labels)
     if len(given) != len(paths):
         raise InvalidInputError(
             "there must be one label per image, or None, or a mapping of path to label. "

@@ -22,8 +22,8 @@ _MANY = 16
 _PIXEL_COLUMN = re.compile(r"(pixel_?)?\d+(x\d+)?", re.IGNORECASE)
 # The last two bytes of an idx file's first four: unsigned bytes, and the number of dimensions.
 _IDX_LABELS, _IDX_IMAGES = b"\0\0\x08\x01", b"\0\0\x08\x03"
-IDX_IMAGES = "-images-idx3-ubyte"
-_IDX_OF_LABELS = "-labels-idx1-ubyte"
+# The end of a name: with a hyphen as MNIST was published, with a dot in other copies of it.
+_IDX_NAME = re.compile(r"-images(?P<sign>[-.])idx3-ubyte(\.gz)?$")
 
 
 def is_pixel_csv(
@@ -92,7 +92,7 @@ def read_pixel_csv(
     from pyarrow import ArrowInvalid, binary
     from pyarrow import csv as arrow
 
-    header, delimiter, encoding, n_before = sniff(path)
+    header, delimiter, encoding, n_lines = sniff(path)
     labelled = _labels_among(header, label_column, ignore_labels)
     if unknown := [name for name in label_column if not _is_among(name, header)]:
         raise InvalidInputError(
@@ -102,9 +102,7 @@ def read_pixel_csv(
         table = arrow.read_csv(
             path,
             # The names as they were read: in code page 1252, pyarrow cannot decode them.
-            arrow.ReadOptions(
-                encoding=encoding or "utf8", skip_rows=n_before + 1, column_names=header
-            ),
+            arrow.ReadOptions(encoding=encoding or "utf8", skip_rows=n_lines, column_names=header),
             arrow.ParseOptions(delimiter=delimiter),
             # Labels are strings: 01 is not 1.
             arrow.ConvertOptions(column_types=dict.fromkeys(labelled, binary())),
@@ -153,9 +151,8 @@ def read_pixel_csv(
 
 def find_idx(source: Path) -> list[Path]:
     """Return the idx files of images in a folder, or the file itself if it is one."""
-    if source.is_dir():
-        return sorted(source.glob(f"*{IDX_IMAGES}*"))
-    return [source] if source.is_file() and IDX_IMAGES in source.name else []
+    files = source.iterdir() if source.is_dir() else [source]
+    return sorted(file for file in files if _IDX_NAME.search(file.name) and file.is_file())
 
 
 def read_idx_pair(
@@ -166,7 +163,8 @@ def read_idx_pair(
     Parameters
     ----------
     images : pathlib.Path
-        The file ``NAME-images-idx3-ubyte``; ``NAME-labels-idx1-ubyte`` must be beside it.
+        The file ``NAME-images-idx3-ubyte``; ``NAME-labels-idx1-ubyte`` must be beside it.  Also
+        with a dot before ``idx``.
     ignore_labels : bool, default False
         Whether to read only the images; no labels need be beside them.
 
@@ -186,8 +184,8 @@ def read_idx_pair(
     """
     if ignore_labels:
         return _read_idx(images, _IDX_IMAGES)[..., None], None
-    stem = images.name.partition(IDX_IMAGES)[0] + _IDX_OF_LABELS
-    files = [images.with_name(stem + suffix) for suffix in ("", ".gz")]
+    name = re.sub(_IDX_NAME, r"-labels\g<sign>idx1-ubyte", images.name)
+    files = [images.with_name(name + suffix) for suffix in ("", ".gz")]
     labels = next((file for file in files if file.is_file()), None)
     if labels is None:
         raise NotFoundError(f"no labels for {images}: {files[0]} is missing")
@@ -242,9 +240,10 @@ def _to_bytes(column: Any, place: str) -> NDArray[np.uint8]:
     else:
         is_pixel = np.array([_is_pixel(cell) for cell in cells])
     if not is_pixel.all():
-        wrong = cells[int(is_pixel.argmin())]
+        row = int(is_pixel.argmin())
+        wrong = cells[row]
         raise InvalidInputError(
-            f"{place}: pixels must be whole numbers from 0 to 255. "
+            f"{place}, image {row}: pixels must be whole numbers from 0 to 255. "
             f"Received: {wrong.item() if isinstance(wrong, np.generic) else wrong!r}"
         )
     return np.asarray(cells, float).astype(np.uint8)

@@ -16,7 +16,7 @@ from typing import Any
 
 from clusterkit.errors import InvalidInputError, NotFoundError
 from clusterkit.utils.files import check_output, write_whole
-from clusterkit.utils.locations import as_path
+from clusterkit.utils.locations import RemotePath, as_path
 from clusterkit.utils.text import escape_path, unescape_path
 
 TABLE_SUFFIXES = frozenset({".csv", ".tab", ".tsv"})
@@ -28,6 +28,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_REMEDY = "Save it as CSV in the program that made it"
 # Enough bytes for a header and some rows; a multiple of UTF-32's four.
 _HEAD = 2**20
 # Number of rows for detecting the delimiter.
@@ -91,9 +92,12 @@ def read_table(file: str | Path) -> Table:
     NotFoundError
         If the file does not exist.
     InvalidInputError
-        If the file is not a table, has no rows, or a row differs in length from the header.
+        If the file is not a table, is on object storage, has no rows, or a row differs in length
+        from the header.
     """
-    file = Path(file)
+    file = as_path(file, "a table")
+    if isinstance(file, RemotePath):
+        raise InvalidInputError(f"{file} is on object storage: name a table on this machine")
     try:
         data = file.read_bytes() if file.is_file() or not file.exists() else None
     except FileNotFoundError:
@@ -137,8 +141,9 @@ def sniff(file: Path) -> tuple[list[str], str, str, int]:
         Separator of the columns.
     encoding : str
         Encoding; empty for UTF-8.
-    n_before : int
-        Number of lines before the header: 1 with Excel's line of the delimiter, else 0.
+    n_lines : int
+        Number of lines up to the end of the header: 1, or more with blank ones or Excel's line of
+        the delimiter before it.
 
     Raises
     ------
@@ -160,8 +165,10 @@ def sniff(file: Path) -> tuple[list[str], str, str, int]:
     if is_cut and b"\0" in data:
         text = text.rpartition("\n")[0]
     rest, delimiter, _ = _find_delimiter(text)
-    first = next(csv.reader(io.StringIO(rest, newline=""), delimiter=delimiter), [])
-    return [as_text(cell) for cell in first], delimiter, encoding, int(rest != text)
+    reader = csv.reader(io.StringIO(rest, newline=""), delimiter=delimiter)
+    first = next((row for row in reader if any(map(str.strip, row))), [])
+    n_lines = reader.line_num + int(rest != text)
+    return [as_text(cell) for cell in first], delimiter, encoding, n_lines
 
 
 def is_raw(cell: str) -> bool:
@@ -317,11 +324,11 @@ def _decode(data: bytes, file: Path) -> tuple[str, str]:
     except UnicodeDecodeError as error:
         if encoding != "utf-8-sig":
             raise InvalidInputError(
-                f"{file} is not a table: as {encoding} {error.reason}"
+                f"{file} is not a text table: as {encoding} {error.reason}. {_REMEDY}"
             ) from error
         text = data.decode(encoding, "surrogateescape")
     if "\0" in text:
-        raise InvalidInputError(f"{file} is not a table: it holds binary data")
+        raise InvalidInputError(f"{file} is not a text table: it holds binary data. {_REMEDY}")
     if encoding not in (None, "utf-8-sig"):
         return text, str(encoding).upper()
     return text, ""

@@ -297,8 +297,8 @@ def build_index(folder: Path) -> None:
 
     Raises
     ------
-    OSError
-        If it cannot be written.
+    OSError, RuntimeError
+        As by :meth:`NeighborIndex.build`.
     """
     NeighborIndex.build(map_file(folder, "vectors"), folder / _INDEX)
 

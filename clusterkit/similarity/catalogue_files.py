@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import mmap
@@ -242,7 +243,11 @@ def _write_folder(folder: Path, stream: VectorStream, *, progress: bool) -> None
     # Processes that still read one keep it open.
     for other in folder.parent.glob(f"{folder.name.partition('-')[0]}-*"):
         if other != folder:
-            shutil.rmtree(other, ignore_errors=True)
+            # Renamed first: another process would take one with missing files for damaged.
+            gone = other.with_name(f".part-{other.name}")
+            with suppress(OSError):
+                other.rename(gone)
+                shutil.rmtree(gone, ignore_errors=True)
     # Remains of a killed run, which may be as large as the vectors.
     for left in folder.parent.glob(".part-*"):
         with suppress(OSError):
@@ -282,6 +287,7 @@ def _write_vectors(
     n, dimension = stream.shape
     for name, kind in (("vectors", np.float32), ("codes", np.int8)):
         np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kind, (n, dimension))
+        _reserve(folder / f"{name}.npy")
     steps, errors = np.empty(n, np.float32), np.empty(n, np.float32)
     n_read = 0
     with progress_bar(
@@ -297,6 +303,22 @@ def _write_vectors(
             bar.update(len(batch))
     np.save(folder / "steps.npy", steps)
     np.save(folder / "errors.npy", errors)
+
+
+def _reserve(file: Path) -> None:
+    """Allocate the space of a file on disk.
+
+    On a full disk, writing to its map would end the process (SIGBUS) instead of raising an error.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with file.open("r+b") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+        except OSError as error:
+            # Some file systems cannot.
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
 
 
 def _write_texts(folder: Path, name: str, texts: Iterable[str]) -> None:

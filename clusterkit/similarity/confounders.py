@@ -17,6 +17,8 @@ Values = NDArray[np.float64]
 
 # Number of rows whose distances are compared; a sample of larger sets.
 _MAX_ROWS = 1_000
+# Number of times that properties are shuffled among the images, for what is due to chance.
+_N_SHUFFLED = 99
 # Minimum share and number of images with a property that is compared.
 _MIN_SHARE, MIN_ROWS = 0.5, 10
 # Properties are predicted by learning from this many images, however many there are, so that the
@@ -121,7 +123,6 @@ def associations(
     vectors: NDArray[np.float32],
     confounders: Sequence[Confounder],
     *,
-    n_permutations: int = 99,
     random_state: int | None = None,
 ) -> list[Association]:
     """Measure how far the distances of vectors follow properties of the images.
@@ -133,8 +134,6 @@ def associations(
     confounders : sequence of Confounder
         The properties.  One that fewer than half of the images or fewer than ten have, or that is
         the same in nine of ten pairs of images, is left out.
-    n_permutations : int
-        Number of times that each property is shuffled.
     random_state : int, optional
         Seed of the shuffling, and of a sample of 1,000 rows if there are more.
 
@@ -168,7 +167,7 @@ def associations(
     for key, places in groups.items():
         kept = rows[np.frombuffer(key, np.bool_)]
         chosen = [confounders[place] for place in places]
-        measured = _associate(vectors[kept], chosen, kept, n_permutations, rng)
+        measured = _associate(vectors[kept], chosen, kept, rng)
         found.update(zip(places, measured, strict=True))
     return [found[place] for place in sorted(found)]
 
@@ -184,7 +183,6 @@ def _associate(
     vectors: NDArray[np.float32],
     confounders: Sequence[Confounder],
     rows: NDArray[np.int64],
-    n_permutations: int,
     rng: np.random.Generator,
 ) -> list[Association]:
     """Compare the distances of vectors with those of properties of the same images."""
@@ -210,7 +208,7 @@ def _associate(
         scales += [scale] * len(ways)
         owners += [owner] * len(ways)
     stacked, n_cells = np.stack(tables), 2 * len(pairs[0])
-    orders = [np.arange(n), *(rng.permutation(n) for _ in range(n_permutations))]
+    orders = [np.arange(n), *(rng.permutation(n) for _ in range(_N_SHUFFLED))]
     measured = np.stack([stacked @ far[order][:, order].ravel() / n_cells for order in orders])
     measured = measured.astype(np.float64) * scales
     firsts = np.flatnonzero(np.diff(owners, prepend=-1))

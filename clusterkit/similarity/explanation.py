@@ -33,6 +33,8 @@ _MAX_MOVED = 0.02
 # Minimum number of pairs among which a similarity has a rank; 5 images have as many.
 _MIN_PAIRS, _MIN_IMAGES = 10, 5
 _BLOCK_ROWS = 512
+# Number of random pairs that are ranked if there are too many.
+_N_SAMPLED = 200_000
 # For vectors on disk: rows that are read at a time, and random rows whose pairs are ranked.
 _BATCH_ROWS, _MAX_RANKED = 8192, 20_000
 
@@ -413,7 +415,6 @@ def rank_similarity(
     vectors: Any,
     *,
     max_rows: int = 5_000,
-    sample_size: int = 200_000,
     random_state: int | None = None,
 ) -> Standing:
     """Return the percentile of a similarity among all pairs of vectors.
@@ -427,10 +428,8 @@ def rank_similarity(
     vectors : Embeddings or array-like of shape (n, dimension)
         The vectors; pairs are of different rows.
     max_rows : int
-        Maximum number of rows for comparing all pairs; above it, a random sample is used.
-    sample_size : int
-        Number of sampled pairs; the standard error of the percentile is at most
-        ``50 / sqrt(sample_size)`` (0.11 for the default).
+        Maximum number of rows for comparing all pairs.  Above it, 200,000 random ones are compared,
+        for which the standard error of the percentile is at most 0.11.
     random_state : int, optional
         Seed of the sample.
 
@@ -449,8 +448,8 @@ def rank_similarity(
         n_pairs = n * (n - 1) // 2
         n_lower = _count_all_below(unit_rows(vectors), limit)
     else:
-        n_pairs = sample_size
-        n_lower = _count_sample_below(vectors, limit, sample_size, random_state)
+        n_pairs = _N_SAMPLED
+        n_lower = _count_sample_below(vectors, limit, n_pairs, random_state)
     return Standing(100 * n_lower / n_pairs, n_pairs, n <= max_rows)
 
 

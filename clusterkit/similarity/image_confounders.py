@@ -278,19 +278,21 @@ def find_mark(
     rows = np.arange(len(details)) if considered is None else np.flatnonzero(considered)
     if len(rows) < 2 * _N_PLACES:
         return found
-    edges = details[rows].astype(np.float32) / 127
-    mean, n = edges.mean(axis=0), len(rows)
+    edges, n = details[rows], len(rows)
+    mean = edges.mean(axis=0, dtype=np.float64)
+    # By the sum of the squares, which needs no copy of all edges in floating point.
+    variance = np.einsum("ij,ij->j", edges, edges, dtype=np.float64) / n - mean**2
     # Locations without any edge have no spread.
-    errors = (edges.std(axis=0) + 1 / 127) / math.sqrt(n)
+    errors = (np.sqrt(np.maximum(variance, 0)) + 1) / math.sqrt(n)
     places = np.abs(mean) > _N_ERRORS * errors
     if not _N_PLACES <= places.sum() <= _MAX_PLACES * len(places):
         return found
-    edges, mean = edges[:, places], mean[places]
-    squares = (edges**2).sum(axis=1)
+    there, mean = edges[:, places] / np.float32(127), mean[places] / 127
+    squares = (there**2).sum(axis=1)
     # Without the contribution of the image itself to the mean.
-    likeness = edges @ mean - squares / n
+    likeness = there @ mean - squares / n
     likeness /= np.sqrt(squares) * np.linalg.norm(mean) + 1e-6
-    found[rows] = _split(likeness.astype(np.float64))
+    found[rows] = _split(likeness)
     return found
 
 

@@ -87,8 +87,8 @@ class NeighborIndex:
 
         Raises
         ------
-        OSError
-            If it cannot be written.
+        OSError, RuntimeError
+            If it cannot be written; RuntimeError by faiss, as on a full disk.
         """
         import faiss
 

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.errors import InvalidInputError
+from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.progress import progress_bar
 
@@ -33,10 +34,9 @@ def project(
     Raises
     ------
     InvalidInputError
-        If there are fewer than two images or dimensions.
+        If there are fewer than two images or dimensions, or a number is not finite.
     """
     from sklearn.decomposition import PCA
-    from sklearn.preprocessing import normalize
 
     stream = vectors if isinstance(vectors, VectorStream) else None
     vectors = np.asarray(vectors if stream is None else stream.sample(random_state=0))
@@ -47,12 +47,12 @@ def project(
         )
     pca = PCA(n_components=2, random_state=0)
     with np.errstate(invalid="ignore"):  # identical vectors have no variance
-        positions = pca.fit_transform(normalize(vectors))
+        positions = pca.fit_transform(unit_rows(vectors))
         if stream is not None:
             batches = progress_bar(stream.split(), name="map", enabled=progress, unit="part")
             positions = np.concatenate(
                 [
-                    pca.transform(normalize(batch))
+                    pca.transform(unit_rows(batch))
                     for part in batches
                     for batch in part.iter_batches(_BATCH_ROWS)
                 ]

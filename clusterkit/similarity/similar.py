@@ -65,7 +65,7 @@ class SimilarImages(TableResult):
         paths = self.embeddings.paths
         return {
             "query": self.query.paths[0],
-            "root": str(self.embeddings.root),
+            "root": None if self.embeddings.root is None else str(self.embeddings.root),
             "results": [
                 {"path": paths[row], "similarity": float(similarity)}
                 for row, similarity in zip(self.rows, self.similarities, strict=True)

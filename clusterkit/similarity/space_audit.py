@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,6 +64,8 @@ _TOLD = {
     "brightness": "the lightness of the lightest parts",
     "colourfulness": "the saturation of the most colourful parts",
 }
+# Number of rows that are converted to float64 at a time.
+_BLOCK_ROWS = 4096
 # Number of images named in a sentence.
 _N_NAMED = 3
 
@@ -324,8 +327,10 @@ def audit(
         findings += _report_mark(measured)
         copies = find_copies(embeddings.files, progress=progress)
         findings += _report_copies(copies, embeddings)
-    spread = vectors.astype(np.float64).std(axis=0)
-    n_constant = int((spread <= 1e-7 * max(spread.max(), 1e-30)).sum())
+    spread = np.sqrt(
+        np.sum([(block**2).sum(axis=0) for block in _centered_blocks(vectors)], axis=0)
+    )
+    n_constant = int((spread <= 1e-7 * spread.max()).sum())
     effective = _effective_dimension(vectors)
     findings += _report_dimensions(effective, n_constant, vectors.shape)
     outliers, hubness = [], None
@@ -503,15 +508,25 @@ def _report_copies(copies: list[tuple[int, int]], embeddings: Embeddings) -> lis
 
 def _effective_dimension(vectors: NDArray[np.float32]) -> float:
     """Return the participation ratio of the variances of the principal components."""
-    centered = vectors.astype(np.float64)
-    centered -= centered.mean(axis=0)
-    if not centered.any():
-        return 0.0
-    centered /= np.abs(centered).max()
     # The traces of the covariance and of its square need no eigenvalues.
-    wide = centered.shape[1] > centered.shape[0]
-    squares = centered @ centered.T if wide else centered.T @ centered
-    return float(np.trace(squares) ** 2 / (squares**2).sum())
+    if vectors.shape[1] > vectors.shape[0]:
+        centered = np.concatenate([*_centered_blocks(vectors)])
+        squares = centered @ centered.T
+    else:
+        squares = np.zeros((vectors.shape[1],) * 2)
+        for block in _centered_blocks(vectors):
+            squares += block.T @ block
+    return float(np.trace(squares) ** 2 / (squares**2).sum()) if squares.any() else 0.0
+
+
+def _centered_blocks(vectors: NDArray[np.float32]) -> Iterator[NDArray[np.float64]]:
+    """Yield the rows minus their mean, a block at a time, which saves a copy in float64.
+
+    Products of four such numbers fit in float64, whatever the magnitude of the vectors.
+    """
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    for start in range(0, len(vectors), _BLOCK_ROWS):
+        yield vectors[start : start + _BLOCK_ROWS] - mean
 
 
 def _report_dimensions(effective: float, n_constant: int, shape: tuple[int, ...]) -> list[Finding]:

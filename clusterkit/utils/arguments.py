@@ -39,14 +39,17 @@ def as_plain(value: Any) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    """Return whether an argument is a finite real number; True and False are none.
+    """Return whether an argument is a finite number that fits a float; True and False are none.
 
     Examples
     --------
     >>> is_number(0.5), is_number("0.5"), is_number(float("nan"))
     (True, False, False)
     """
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer too large for a float
+        return False
 
 
 def check_vectors(X: Any, name: str = "X") -> None:

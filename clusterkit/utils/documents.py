@@ -3,10 +3,11 @@
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf
 from typing import Any
 
 from clusterkit.errors import InvalidInputError
+from clusterkit.utils.arguments import is_number
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def real(low: float = -inf, high: float = inf) -> Rule:
     """Return the rule for finite numbers within limits."""
     return Rule(
         f"a number {_limits(low, high)}",
-        lambda x: NUMBER.accepts(x) and low <= x <= high and isfinite(x),
+        lambda x: is_number(x) and low <= x <= high,
     )
 
 

@@ -18,6 +18,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
 
 from clusterkit.errors import (
     ClusterkitError,
@@ -104,7 +105,8 @@ def as_path(path: str | os.PathLike[str], name: str = "a path") -> Path:
         return path if isinstance(path, Path) else Path(path)
     scheme, key = match[1].lower(), match[2]
     if scheme == "file":
-        return Path(f"/{key.lstrip('/')}")
+        # As file managers write it: with this machine's name or none, and %20 for a space.
+        return Path(f"/{unquote(re.sub('^localhost/', '', key)).lstrip('/')}")
     if re.search(r"\?\w+=", key):
         raise InvalidInputError(
             f"an address takes no options: for another server than Amazon's set AWS_ENDPOINT_URL. "
@@ -215,10 +217,12 @@ def is_gone(file: str | os.PathLike[str]) -> bool:
     RemoteError, NotFoundError
         As for :func:`find_gone`.
     """
-    if is_address(file):
-        return bool(find_gone([str(file)]))
+    # The address of a local file is a path; others stay as they are, since this is called often.
+    place = as_path(file) if is_address(file) else file
+    if isinstance(place, RemotePath):
+        return bool(find_gone([str(place)]))
     try:
-        os.lstat(file)
+        os.lstat(place)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return True  # ValueError: an impossible file name.
     except OSError:

@@ -16,7 +16,7 @@ MISSING_WORDS = frozenset(
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether a value is missing: None, NaN, pandas' NA and NaT, or an empty string.
+    """Return whether a value is missing: None, NaN, NaT, pandas' NA, or an empty string.
 
     Examples
     --------
@@ -30,7 +30,7 @@ def is_missing(value: Any) -> bool:
         return is_missing_text(value)
     if isinstance(value, str):
         return not value.strip()
-    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+    return isinstance(value, float | np.floating | np.datetime64) and bool(np.isnan(value))
 
 
 def is_missing_text(cell: str) -> bool:
