@@ -294,6 +294,13 @@ def test_a_sample_that_was_killed_goes_on(tmp_path: Path) -> None:
     assert len(list((tmp_path / "into").rglob("*.png"))) == 6
 
 
+def test_by_default_all_of_a_few_images_are_chosen() -> None:
+    embeddings, _ = make(SIZES)
+    assert len(sample_images(embeddings, random_state=0).images) == 50
+    few = sample_images(embeddings, exclude=["red/"], random_state=0)
+    assert len(few.images) == 24
+
+
 def test_bad_input() -> None:
     embeddings, _ = make(SIZES)
     one = cluster(embeddings, n_clusters=1, random_state=0)
