@@ -221,14 +221,6 @@ def test_a_level_that_is_not_there_writes_nothing(project: Path) -> None:
     assert sorted(project.rglob("*")) == before
 
 
-def test_clusters_that_the_user_named_are_not_said_to_have_no_names(project: Path) -> None:
-    assert "The clusters have no names" in run("cluster", "-k", "3").stderr
-    assert run("label", "clusters.csv", "--name", "0=red").exit_code == 0
-    again = run("cluster", "-k", "3", "--previous", "clusters.csv", "--overwrite")
-    assert "Kept as named or pinned: 0" in again.stdout
-    assert "no names" not in again.stderr
-
-
 def test_cluster_says_what_refinement_chose(project: Path) -> None:
     printed = run("cluster", "-k", "3", "--refine").stdout
     assert "24 images in 3 clusters (refined-kmeans)\nChosen: k-means: " in printed
