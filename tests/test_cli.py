@@ -1,11 +1,15 @@
 """The command line as a user sees it: help, exit codes, JSON, and errors of one line."""
 
+import errno
 import importlib.util
+import itertools
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -22,6 +26,7 @@ from clusterkit.images.folder import ImageFolder, digest_file
 from clusterkit.store.embeddings import describe_space
 from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
+from tests.kills import Killed, killed_at
 
 HEAVY = ("keras", "tensorflow", "sklearn", "faiss", "matplotlib", "pyarrow", "scipy", "PIL")
 
@@ -229,6 +234,42 @@ def test_cluster_sorts_into_folders_and_undo_takes_it_back(project: Path) -> Non
     assert len(list((project / "sorted").rglob("*.png"))) == 24
     assert run("undo", "sorted").exit_code == 0
     assert sorted((project / "photos").rglob("*.png")) == before
+
+
+def n_gone() -> int:
+    """Return how many files of embedded images the store does not find; broken.jpg is another."""
+    return json.loads(run("store", "info", "--json").stdout)["spaces"][0]["gone"] - 1
+
+
+@pytest.mark.parametrize("count", [12, 24])
+def test_the_store_follows_files_that_killed_runs_moved(project: Path, count: int) -> None:
+    arguments = ["cluster", "-k", "3", "--into", "sorted", "--mode", "move"]
+    with killed_at(count, victim=(os, "unlink")), pytest.raises(Killed):
+        run(*arguments)
+    assert n_gone() > 0
+    assert run(*arguments, "--overwrite").exit_code == 0
+    assert n_gone() == 0
+    with killed_at(count, victim=(os, "unlink")), pytest.raises(Killed):
+        run("undo", "sorted")
+    assert n_gone() > 0
+    assert run("undo", "sorted").exit_code == 0
+    assert n_gone() == 0
+
+
+def test_the_store_follows_files_that_were_moved_before_an_error(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, calls = os.link, itertools.count()
+
+    def taken(*arguments: Any, **options: Any) -> None:
+        if next(calls) == 12:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        link(*arguments, **options)
+
+    monkeypatch.setattr(os, "link", taken)
+    result = run("cluster", "-k", "3", "--into", "sorted", "--mode", "move")
+    assert "12 of 24 files are done" in result.stderr
+    assert n_gone() == 0
 
 
 def test_pictures_are_drawn_on_demand(project: Path) -> None:

@@ -261,6 +261,20 @@ def test_sparse_and_masked_numbers_are_refused_everywhere(wrong: Any, said: str)
     assert Embeddings(pd.DataFrame({"_mask": [1.0, 0.0]})).shape == (2, 1)
 
 
+def test_a_table_with_paths_beside_the_vectors_names_its_column() -> None:
+    """Such as ``pandas.read_parquet`` makes of a space or an export."""
+    columns = {"path": ["a.png", "b.png"], "vector": [[1.0, 0.0], [0.0, 1.0]]}
+    polars = pytest.importorskip("polars")
+    for table in (pd.DataFrame(columns), polars.DataFrame(columns)):
+        with pytest.raises(InvalidInputError, match=r"table\['vector'\].*the columns path, vector"):
+            Embeddings(table)
+    with pytest.raises(InvalidInputError, match="the columns 0, 1"):
+        Embeddings(pd.DataFrame([["a.png", 1.0]]))
+    named = Embeddings(pd.DataFrame(columns).set_index("path")["vector"])
+    assert named.paths == ["a.png", "b.png"]
+    assert named.shape == (2, 2)
+
+
 def test_bad_shapes() -> None:
     with pytest.raises(InvalidInputError, match=r"shape \(n, dimension\). Received: \(3,\)"):
         Embeddings([1, 2, 3])

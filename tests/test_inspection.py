@@ -16,7 +16,7 @@ from clusterkit.clusterers import KMeans
 from clusterkit.clustering import Clustering
 from clusterkit.clustering.inspection import inspect_clusters
 from clusterkit.errors import InvalidInputError, Notice
-from clusterkit.plots import InspectionDisplay, inspection
+from clusterkit.plots import InspectionDisplay, inspection, pictures
 from clusterkit.report.page_images import read_page_images
 
 
@@ -149,13 +149,13 @@ def test_copies_are_not_searched_in_clusters_that_are_not_drawn(tmp_path, monkey
     clustering = photos(tmp_path, 3)
     monkeypatch.setattr(inspection, "_MAX_CLUSTERS", 1)
     read = []
-    find_first_copies = inspection.find_first_copies
+    find_first_copies = pictures.find_first_copies
 
     def find(files, apart):
         read.extend(file.name for file in files)
         return find_first_copies(files, apart)
 
-    monkeypatch.setattr(inspection, "find_first_copies", find)
+    monkeypatch.setattr(pictures, "find_first_copies", find)
     display = InspectionDisplay.from_inspection(inspect_clusters(clustering))
     assert sorted(read) == [f"{i:02d}.png" for i in range(6)]
     assert [file.name for file in display.rows[1].central] == ["06.png", "07.png", "08.png"]

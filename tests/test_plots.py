@@ -926,6 +926,25 @@ def test_contact_sheet_draws_copies_once(tmp_path: Path) -> None:
     assert display.copies == {files[3]: 1}
 
 
+def test_contact_sheet_draws_as_many_images_as_asked_behind_many_copies(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    files = [tmp_path / f"{row:02}.png" for row in range(10)]
+    for file in files:
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((80, 80)).save(file)
+    # A burst of one picture is nearest to the centre, as in the memory of a camera trap.
+    for file in files[1:8]:
+        Image.open(files[0]).save(file)
+    made = SimpleNamespace(
+        labels=np.zeros(10, int),
+        distances=np.arange(10.0),
+        embeddings=Embeddings(np.eye(10), paths=[file.name for file in files], root=tmp_path),
+        parameters={},
+    )
+    display = ContactSheetDisplay.from_clustering(made, n_images=2)
+    assert display.files[0] == [files[0], files[8]]
+    assert display.copies == {files[0]: 7}
+
+
 def test_contact_sheets_have_as_many_pages_as_needed(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     Image.new("RGB", (4, 4)).save(file)

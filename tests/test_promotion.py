@@ -173,3 +173,9 @@ def test_what_the_store_knows_needs_no_root(
     assert "is not in the store another" in elsewhere.output
     assert not os.path.lexists("classes")
     assert json.loads(runner.invoke(main, [*command, "--json"]).stdout)["n"] == 8
+    # As a spreadsheet saves the table under another name.
+    Path("clusters.csv").rename("edited.csv")
+    edited = ["promote", "edited.csv", "--into", "again", *command[4:]]
+    refused = runner.invoke(main, [*edited, "--store", "another"])
+    assert "does not record the folder of its images" in refused.output
+    assert json.loads(runner.invoke(main, [*edited, "--json"]).stdout)["n"] == 8

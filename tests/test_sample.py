@@ -177,6 +177,9 @@ class _Sure(Classifier):
 
     thresholds_ = None
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
     def predict_proba(self, X: Any) -> Any:
         dark = np.asarray(X).reshape(len(X), -1).mean(axis=1) < 100
         return np.where(dark[:, None], [[0.55, 0.45]], [[0.99, 0.01]]).astype(np.float32)
@@ -292,6 +295,13 @@ def test_a_sample_that_was_killed_goes_on(tmp_path: Path) -> None:
     assert 0 < len(list((tmp_path / "into").rglob("*.png"))) < 6
     assert sample_images(embeddings, 6, **options).rows.tolist() == planned.rows.tolist()
     assert len(list((tmp_path / "into").rglob("*.png"))) == 6
+
+
+def test_by_default_all_of_a_few_images_are_chosen() -> None:
+    embeddings, _ = make(SIZES)
+    assert len(sample_images(embeddings, random_state=0).images) == 50
+    few = sample_images(embeddings, exclude=["red/"], random_state=0)
+    assert len(few.images) == 24
 
 
 def test_bad_input() -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from clusterkit.embedding.embed import EmbedReport
+from clusterkit.preparation.splitting import FolderSplit
 from clusterkit.routing.undoing import Undoing
 from clusterkit.utils.text import escape_path, json_text, printable, unescape_path
 
@@ -46,6 +48,16 @@ def test_json_is_valid_and_brings_the_name_back(name: bytes, only_ascii: bool) -
 def test_counts_have_separators_of_thousands() -> None:
     undone = Undoing(Path("sorted"), 1234, [("a.png", "changed")] * 1000, [], False, {"cat": 1234})
     assert undone.to_text() == "  1,234  cat\n1,234 files taken back, 1,000 kept"
+    report = EmbedReport(9000, 4000, 3000, 0, [], "pixels", 2, 1.0, "pixels-1", "/photos", "x")
+    assert "4,000 embedded, 3,000 reused, 0 failed" in report.to_text()
+    names, parts = [f"{row}.png" for row in range(3000)], ["train"] * 2000 + ["test"] * 1000
+    split = FolderSplit(
+        Path("split"), "list", names, ["cat"] * 3000, parts, [], [], None, None, dry_run=False
+    )
+    assert split.to_text().startswith(
+        "cat: train 2,000, test 1,000\n3,000 images listed in split: "
+    )
+    assert split.to_text().endswith(": train 2,000, test 1,000")
 
 
 def test_json_has_no_other_numbers_than_json_knows() -> None:

@@ -25,7 +25,7 @@ from clusterkit.cli.outputs import LocalPath, Outputs, outputs, say_result
     "--root",
     type=LocalPath(exists=True, file_okay=False),
     help="The folder that the table's paths are relative to; needed where its images are not in "
-    "the store.  [default: as in the .json file beside the table]",
+    "the store.  [default: as in the .json file beside the table, or that of the store]",
 )
 @store_option
 @mode_option

@@ -24,8 +24,7 @@ from clusterkit.cli.outputs import LocalPath, Outputs, outputs, picture, say_res
     "-n",
     "--n-images",
     type=click.IntRange(1),
-    default=50,
-    show_default=True,
+    show_default="50, or all if there are fewer",
     help="How many images to choose.",
 )
 @click.option(
@@ -85,7 +84,7 @@ from clusterkit.cli.outputs import LocalPath, Outputs, outputs, picture, say_res
     picture("Draw the images, and why they were chosen, to this file", "--sheet"),
 )
 def sample(
-    n_images: int,
+    n_images: int | None,
     by: str | None,
     tables: tuple[Path, ...],
     clusters: Path | None,

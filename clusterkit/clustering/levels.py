@@ -265,7 +265,7 @@ def choose_level(curve: ElbowCurve, level: int | None = None) -> ChosenLevel:
     """
     if curve.k is None:
         raise InvalidInputError(
-            f"n_clusters='auto' found no number: {curve.verdict} Give one to cluster nevertheless"
+            f"the elbow found no number: {curve.verdict} Give one to cluster nevertheless"
         )
     numbers = tuple(one.n_clusters for one in curve.levels)
     level = numbers.index(curve.k) + 1 if level is None else check_at_least(level, 1, "level")

@@ -15,6 +15,7 @@ from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.routing.manifest import read_manifest
 from clusterkit.routing.sorting import Sorting, check_local, sort_into_folders
 from clusterkit.routing.transfer import is_inside
+from clusterkit.store.store import as_store
 from clusterkit.utils.files import DEFAULT_STORE
 from clusterkit.utils.locations import absolute, as_path, find_gone, join
 from clusterkit.utils.noise import NOISE
@@ -48,8 +49,8 @@ def promote(
         makes these rows a class.
     root : path, optional
         The folder that the table's paths are relative to; by default the one in the ``.json`` file
-        beside the table.  Because tables are not trusted, all images must be below a root that is
-        given here, or be in the store.
+        beside the table, or without that file the one of the store.  Because tables are not
+        trusted, all images must be below a root that is given here, or be in the store.
     store : path
         The store whose images may be sorted without a ``root``.  Files that were renamed or moved
         are found in it by their content, and it records the new paths of ``mode="move"``.
@@ -155,6 +156,9 @@ def _find_files(
     and images that the user has embedded.
     """
     root = given or clusters.root
+    if root is None and (spaces := as_store(store).spaces()):
+        # A copy that a spreadsheet saved has no .json file beside it.
+        root = spaces[0].stream().root
     if root is None:
         raise InvalidInputError(
             f"{table} does not record the folder of its images: give it with --root"
@@ -179,9 +183,10 @@ def _find_files(
         others = [file for file in others if str(file) not in known and file not in moved]
         files = [moved.get(file, file) for file in files]
     if others and given is None:
+        said = f", and only the .json file beside the table says that its images are in {root}"
         raise InvalidInputError(
-            f"{table}: {others[0]} is not in the store {store}, and only the .json file beside the "
-            f"table says that its images are in {root}. If that is right, give it with --root"
+            f"{table}: {others[0]} is not in the store {store}{said if clusters.root else ''}. If "
+            "that is right, give it with --root"
         )
     if others:
         raise InvalidInputError(

@@ -101,8 +101,8 @@ class EmbedReport(Result):
         """Return the numbers of images, as one line."""
         which = "" if self.shard is None else f"shard {self.shard}, "
         return (
-            f"{which}{plural(self.images, 'image')}: {self.embedded} embedded, "
-            f"{self.reused} reused, {self.failed} failed "
+            f"{which}{plural(self.images, 'image')}: {self.embedded:,} embedded, "
+            f"{self.reused:,} reused, {self.failed:,} failed "
             f"({self.extractor}, {self.dimension} dimensions, {self.seconds:.1f} s)"
         )
 

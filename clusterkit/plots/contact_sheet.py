@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
@@ -14,10 +13,9 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from clusterkit.clusterers.distances import margins_to_others
-from clusterkit.datasets.copies import find_first_copies
 from clusterkit.errors import InvalidInputError
 from clusterkit.plots.display import Display, check_figure_path, check_some, save_figure
-from clusterkit.plots.pictures import N_CANDIDATES, Sheet, and_more, load_pictures
+from clusterkit.plots.pictures import Sheet, and_more, choose_pictures, load_pictures
 from clusterkit.plots.style import INK, QUIET, cluster_color, cluster_name
 from clusterkit.similarity.scaling import as_scaling
 from clusterkit.utils.arguments import check_at_least, check_seed, generator_from
@@ -353,13 +351,10 @@ def _choose(
         members = np.flatnonzero(labels == cluster)
         members = members[np.argsort(ranks[members], kind="stable")]
         chosen.sizes[cluster] = len(members)
-        candidates = [files[row] for row in members]
-        if show != "all":
-            candidates = candidates[: N_CANDIDATES * n_images]
-        copy_of = find_first_copies(candidates, apart)
-        own = [file for file in candidates if file not in copy_of]
-        chosen.files[cluster] = own if show == "all" else own[:n_images]
-        chosen.copies |= Counter(copy_of.values())
+        ordered = [files[row] for row in members]
+        rows, copies = choose_pictures(ordered, None if show == "all" else n_images, apart)
+        chosen.files[cluster] = [ordered[row] for row in rows]
+        chosen.copies |= copies
     return chosen
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from matplotlib.axes import Axes
 
-from clusterkit.datasets.copies import find_first_copies
 from clusterkit.plots.display import Display, check_some
-from clusterkit.plots.pictures import N_CANDIDATES, Sheet, and_more, load_pictures
+from clusterkit.plots.pictures import Sheet, and_more, choose_pictures, load_pictures
 from clusterkit.plots.style import QUIET, RULE, cluster_color, cluster_name, text_width
 from clusterkit.utils.noise import NOISE
 from clusterkit.utils.text import plural
@@ -178,7 +176,7 @@ class InspectionDisplay(Display):
 
 def _row(inspection: ClusterInspection, cluster: int, size: int, *, is_drawn: bool) -> ClusterRow:
     """Return the row of a cluster; if it is drawn, with one of several copies in each column."""
-    clustering, n = inspection.clustering, N_CANDIDATES * _N_IMAGES
+    clustering = inspection.clustering
     files = clustering.embeddings.files
     copies: dict[Path, int] = {}
 
@@ -186,12 +184,13 @@ def _row(inspection: ClusterInspection, cluster: int, size: int, *, is_drawn: bo
         # Finding copies reads files.
         if not is_drawn:
             return list(rows[:_N_IMAGES])
-        copy_of = find_first_copies([files[row] for row in rows], clustering.decisions.not_copies)
-        copies.update(Counter(copy_of.values()))
-        return [row for row in rows if files[row] not in copy_of][:_N_IMAGES]
+        ordered, apart = [files[row] for row in rows], clustering.decisions.not_copies
+        chosen, its_copies = choose_pictures(ordered, _N_IMAGES, apart)
+        copies.update(its_copies)
+        return [rows[i] for i in chosen]
 
     central, doubtful, odd = (
-        first(choose(cluster, n))
+        first(choose(cluster, size))
         for choose in (inspection.central, inspection.doubtful, inspection.odd)
     )
     return ClusterRow(

@@ -2,8 +2,10 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.typing import ColorType
 from numpy.typing import NDArray
 
+from clusterkit.datasets.copies import find_first_copies
 from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import read_bytes
@@ -22,11 +25,42 @@ from clusterkit.utils.locations import reading_workers
 from clusterkit.utils.parallel import map_ahead
 from clusterkit.utils.text import plural
 
-# Copies are searched among this many times the number of shown images.
-N_CANDIDATES = 3
+# Copies are searched among this many times the number of shown images; if these are mostly copies,
+# as in bursts of a camera, among four times as many, and again.
+_N_CANDIDATES = (3, 12, 48)
 # Sizes of a grid in points: a picture, between pictures, margin, a line above or below the grid.
 SIDE, _GAP, _MARGIN, _LINE = 112.0, 14.0, 4.0, 18.0
 _TITLE_SIZE, _NEXT_LINE = 10.0, 12.0
+
+
+def choose_pictures(
+    files: Sequence[Path], n: int | None, apart: Collection[tuple[str, str]]
+) -> tuple[list[int], Counter[Path]]:
+    """Choose the first images, one of several copies.
+
+    Parameters
+    ----------
+    files : sequence of path
+        The images, in the order in which they are preferred.
+    n : int or None
+        How many to choose; None for all.
+    apart : collection of (str, str)
+        Sorted pairs of digests of images that are not copies of each other.
+
+    Returns
+    -------
+    rows : list of int
+        The chosen images.
+    copies : Counter
+        Number of further images that each represents, since they are copies of it.
+    """
+    for factor in _N_CANDIDATES:
+        candidates = files if n is None else files[: factor * n]
+        copy_of = find_first_copies(candidates, apart)
+        rows = [row for row, file in enumerate(candidates) if file not in copy_of]
+        if n is None or len(rows) >= n or len(candidates) == len(files):
+            break
+    return rows[:n], Counter(copy_of.values())
 
 
 class Picture(NamedTuple):

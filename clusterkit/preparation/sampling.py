@@ -39,6 +39,8 @@ from clusterkit.utils.text import join_lines, plural
 STRATEGIES = ("diverse", "typical", "doubtful")
 # The folder of images for which no class is suggested.
 TO_LABEL = "to-label"
+# Number of chosen images by default.
+_N_IMAGES = 50
 # Candidates of each draw of greedy k-means++, besides one for each doubling of the picks.
 _N_TRIALS = 2
 # Doubtful images are chosen from this many times as many.
@@ -166,7 +168,7 @@ class ImageSample(TableResult):
 
 def sample_images(
     embeddings: Any,
-    n_images: int = 50,
+    n_images: int | None = None,
     *,
     by: str | None = None,
     labels: Sequence[Any] | Mapping[str, Any] | None = None,
@@ -195,8 +197,8 @@ def sample_images(
     ----------
     embeddings : Embeddings, array-like of shape (n, dimension), Store, Space, or path of a store
         The images.
-    n_images : int, default 50
-        Number of images to choose.
+    n_images : int, optional
+        Number of images to choose; by default 50, or all if there are fewer.
     by : {"diverse", "typical", "doubtful"}, optional
         - ``typical``: images in the middle of groups, see Notes: those of ``clusters``, as many of
           each; by default of groups without a labelled image, the largest first.
@@ -268,7 +270,8 @@ def sample_images(
     ['a', 'e', 'i']
     """
     embeddings = as_embeddings(embeddings)
-    n_images = check_at_least(n_images, 1, "n_images")
+    if n_images is not None:
+        n_images = check_at_least(n_images, 1, "n_images")
     rng = generator_from(random_state)
     known = _known_labels(
         embeddings,
@@ -295,6 +298,8 @@ def sample_images(
             f"none of the {plural(len(embeddings), 'image')} is left to choose: each is excluded, "
             "has a label, or its file is gone"
         )
+    if n_images is None:
+        n_images = min(_N_IMAGES, int(free.sum()))
     if n_images > free.sum():
         raise InvalidInputError(
             f"n_images must be from 1 to {free.sum()}, the number of images that are not excluded "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -217,14 +218,16 @@ def sort_into_folders(
             todo = _with_digests(plan.todo, progress=progress)
             _write_ahead(plan._replace(todo=todo), into, manifest, origins, is_new=is_new)
             _settle_parts(into, manifest.transfers + todo)
-            _carry_out(todo, into, progress=progress)
+            try:
+                _carry_out(todo, into, progress=progress)
+            finally:
+                # With the moves of earlier runs, which may have been killed before this line.
+                tell_store(store, _moves(manifest.transfers + todo, into))
     finally:
         if is_new:
             # Removes the folder only if it is empty, when nothing was sorted.
             with suppress(OSError):
                 into.rmdir()
-    if mode == "move":
-        tell_store(store, {t.source: str(into / t.target) for t in todo})
     return Sorting(into, mode, todo, plan.n_present, dry_run=False)
 
 
@@ -296,6 +299,17 @@ def _describe_gone(gone: Sequence[Path], n_files: int) -> str:
 def _absolute(file: str | Path) -> Path:
     """Return the absolute path of a file, without following links."""
     return as_path(absolute(file))
+
+
+def _moves(transfers: Iterable[Transfer], into: Path) -> dict[str, str]:
+    """Map the old paths of files that were moved into the folder to their paths there."""
+    return {
+        transfer.source: str(into / transfer.target)
+        for transfer in transfers
+        if transfer.mode == "move"
+        and not os.path.lexists(transfer.source)
+        and os.path.lexists(into / transfer.target)
+    }
 
 
 def tell_store(store: Store | str | Path | None, moves: Mapping[str, str]) -> None:

@@ -154,6 +154,8 @@ def undo(
         if not trust:
             _check_places(folder, manifest, roots)
         undoing, left, moves = _undo(folder, manifest, dry_run=False, progress=progress)
+        # Before the manifest is gone, so that the call after a kill can still do it.
+        tell_store(store, moves)
         _sweep(folder, manifest)
         # A folder comes after its sub-folders, which sort behind it.
         for name in sorted(manifest.folders, reverse=True):
@@ -169,7 +171,6 @@ def undo(
     if "." in manifest.folders:
         with suppress(OSError):
             folder.rmdir()
-    tell_store(store, moves)
     return undoing
 
 
@@ -285,7 +286,7 @@ class _Planner:
 
 
 class _Undone(NamedTuple):
-    """A performed or planned undoing, the remaining transfers, and where files were moved."""
+    """A performed or planned undoing, the remaining transfers, and where the files are again."""
 
     undoing: Undoing
     left: list[Transfer]
@@ -317,10 +318,13 @@ def _undo(folder: Path, manifest: Manifest, *, dry_run: bool, progress: bool) ->
         elif step.is_missing:
             missing.append(transfer.source)
             left.append(transfer)
-        elif step.place is not None:
-            n_undone += 1
-            if transfer.mode == "move":
-                places[str(Path(transfer.source).parent)] += 1
+        else:
+            is_move = transfer.mode == "move"
+            if step.place is not None:
+                n_undone += 1
+                places.update([str(Path(transfer.source).parent)] if is_move else [])
+            if is_move:
+                # Also of a run that was killed, which had moved it back.
                 moves[str(folder / transfer.target)] = transfer.source
     flush_folders(touched)
     back = dict(sorted(places.items()))

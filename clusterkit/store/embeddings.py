@@ -18,6 +18,7 @@ from clusterkit.errors import InvalidInputError, NotFoundError, SpaceMismatchErr
 from clusterkit.utils import html
 from clusterkit.utils.arguments import check_vectors
 from clusterkit.utils.locations import absolute, as_path, relative
+from clusterkit.utils.text import first_few
 
 T = TypeVar("T")
 # Number of images shown in a notebook.
@@ -387,6 +388,7 @@ def describe_space(space: dict[str, Any]) -> str:
 
 def _as_float32(given: Any) -> NDArray[np.float32]:
     """Return vectors as float32, or raise InvalidInputError if they are not such numbers."""
+    columns = getattr(given, "columns", None)  # of a data frame
     try:
         if np.iscomplexobj(given):
             raise TypeError("complex numbers")
@@ -402,6 +404,12 @@ def _as_float32(given: Any) -> NDArray[np.float32]:
             "vectors must be within the range of float32, 3.4e38. Received: a larger number"
         ) from None
     except (TypeError, ValueError) as error:
+        if columns is not None:
+            raise InvalidInputError(
+                "vectors must be numbers of shape (n, dimension), or a column with one in each "
+                "cell, such as table['vector'], in pandas table.set_index('path')['vector'] for "
+                f"their paths. Received: a table with the columns {first_few(map(str, columns))}"
+            ) from None
         raise InvalidInputError(
             f"vectors must be numbers of shape (n, dimension). Received: {error}"
         ) from error

@@ -384,7 +384,8 @@ class Space:
         Parameters
         ----------
         moves : mapping of str to str
-            Absolute path of each file before and after.
+            Absolute path of each file before and after.  A new path that has a row was told before:
+            the old one may be of another file since.
 
         Raises
         ------
@@ -393,12 +394,15 @@ class Space:
         """
         from clusterkit.store.part_file import Row
 
-        if not moves.keys() & self.known_rows().keys():
+        known = self.known_rows()
+        if not any(old in known and new not in known for old, new in moves.items()):
             return
         root = common_folder([os.path.dirname(file) for file in moves.values()])  # noqa: PTH120
         with self.writing(embeds=False):
             known = self.known_rows()
-            moved = [(known[old], new) for old, new in moves.items() if old in known]
+            moved = [
+                (known[old], new) for old, new in moves.items() if old in known and new not in known
+            ]
             rows = [
                 Row(
                     escape_path(relative(new, root)),
