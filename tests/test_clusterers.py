@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
@@ -23,6 +24,7 @@ from clusterkit.clusterers import (
     kmeans_sweep,
 )
 from clusterkit.errors import InvalidInputError
+from clusterkit.similarity.scaling import scale_rows
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,14 @@ def test_read_only_memory_map(name, directions, tmp_path):
     np.save(tmp_path / "X.npy", X.astype(np.float32))
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
     assert adjusted_rand_score(truth, create(name).fit_predict(mapped)) == 1
+
+
+@pytest.mark.parametrize("normalize", [False, True, "sqrt"])
+def test_what_is_no_matrix_is_not_scaled(normalize):
+    masked = np.ma.MaskedArray(np.eye(3), np.eye(3) > 0)
+    for wrong in (csr_array(np.eye(3)), masked, "vectors.npy", ["a.png"]):
+        with pytest.raises(InvalidInputError):
+            scale_rows(wrong, normalize)
 
 
 @pytest.mark.parametrize("name", CLUSTERERS)

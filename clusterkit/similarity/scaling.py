@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.stream import VectorStream
+from clusterkit.utils.arguments import check_vectors
 
 # Whether rows are scaled to length 1; "sqrt" for their square roots, which is for probabilities.
 Scaling = bool | Literal["sqrt"]
@@ -82,6 +83,7 @@ def scale_rows(X: ArrayLike, normalize: Scaling) -> NDArray[Any]:
     CVPR, 2012, for the square roots of histograms.
     """
     normalize = check_scaling(normalize)
+    check_vectors(X)
     if not normalize:
         return np.asarray(X)
     if normalize == "sqrt":
