@@ -178,6 +178,20 @@ def test_the_best_epoch_is_no_lucky_one() -> None:
     assert found == {1: 3, 3: 8}
 
 
+def test_a_few_steps_without_improvement_do_not_end_a_training() -> None:
+    # Nothing can be learned from noise, and one epoch is 1 step or 54 of them.
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 4, 4, 3), np.uint8)
+    y = np.random.default_rng(1).choice(["a", "b"], 60)
+    n_epochs = {}
+    for batch_size in (64, 1):
+        classifier = Classifier(
+            "nn", epochs=30, batch_size=batch_size, learning_rate=0.5, random_state=0
+        )
+        n_epochs[batch_size] = len(classifier.fit(pixels, y).history_["loss"])
+    assert n_epochs[64] == 30
+    assert n_epochs[1] < 30
+
+
 def test_a_training_that_diverges_says_so() -> None:
     def build() -> keras.Model:
         """Return a network that has already diverged."""

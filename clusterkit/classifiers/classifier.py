@@ -91,7 +91,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         ``validation_data``; a last layer alone is trained on all images.
     patience : int, optional
         Number of epochs without improvement after which training stops; by default a quarter of
-        ``epochs``, at least 5 and at most 15.
+        ``epochs``, at least 5 and at most 15; from scratch at least 150 steps.
     balance : {"auto", "weights", "oversample"} or None
         How classes are balanced: ``weights`` gives images of rare classes larger sample weights,
         ``oversample`` shows them more often, each time augmented. ``auto`` is ``weights`` if the

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from clusterkit.networks.training import BestEpoch, compile_network, fit_epochs
 
 # The validation loss is averaged over this part of the epochs.
 _SPANS = 16
+# Number of training steps without improvement that is no reason to stop: until the statistics of
+# batch normalisation settle, a network of few images predicts by chance, however well it learns.
+_SETTLING_STEPS = 150
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 # Inputs of a network, and the classes of each.
@@ -149,7 +152,7 @@ class FitParameters:
         Initial learning rate of Adam; it decays to a hundredth along a cosine over all epochs.
     patience : int, optional
         Number of epochs without improvement after which training stops; by default a quarter of
-        ``epochs``, at least 5 and at most 15.
+        ``epochs``, at least 5 and at most 15; for a whole network at least 150 steps.
     balance : {"auto", "weights", "oversample"} or None
         See :class:`~clusterkit.classifiers.classifier.Classifier`.
     random_state : int
@@ -211,7 +214,7 @@ def fit_network(
         If ``epochs`` is 32 or more, the loss is a moving average over a sixteenth of them.
     """
     _compile(model, task, parameters, steps=parameters.epochs * len(batches))
-    patience = parameters.patience or min(15, max(5, parameters.epochs // 4))
+    patience = parameters.patience or _default_patience(parameters.epochs)
     best = BestEpoch(patience, loss, span=max(1, parameters.epochs // _SPANS))
     callbacks: list[keras.callbacks.Callback] = []
     if parameters.checkpoint is not None:
@@ -231,6 +234,11 @@ def fit_network(
         progress=parameters.progress,
     )
     return best.history, best.epoch
+
+
+def _default_patience(epochs: int) -> int:
+    """Return the number of epochs without improvement after which training stops."""
+    return min(15, max(5, epochs // 4))
 
 
 def _compile(model: keras.Model, task: Task, parameters: FitParameters, *, steps: int) -> None:
@@ -310,6 +318,11 @@ def train_network(
         random_state=parameters.random_state,
         repeats=repeats,
     )
+    if parameters.patience is None:
+        settling = math.ceil(_SETTLING_STEPS / len(batches))
+        parameters = replace(
+            parameters, patience=max(_default_patience(parameters.epochs), settling)
+        )
     held_out = validation[0], task.targets(validation[1])
     history, best_epoch = fit_network(network, task, batches, held_out, parameters)
     if not best_epoch:
