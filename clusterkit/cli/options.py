@@ -385,7 +385,7 @@ patience_option = click.option(
     "--patience",
     type=click.IntRange(1),
     help="Number of epochs without improvement before training stops; ignored if only the last "
-    "layer is trained.  [default: a quarter of --epochs, 5 to 15]",
+    "layer is trained.  [default: a quarter of --epochs, 5 to 15; more for few images]",
 )
 test_split_option = click.option(
     "--test-split",
