@@ -80,8 +80,9 @@ def test_normalize_off(name):
 
 @pytest.mark.parametrize("name", CLUSTERERS)
 def test_far_from_the_origin(name):
-    X, truth = make_blobs(200, centers=4, cluster_std=0.3, random_state=0)
-    labels = create(name, 4).set_params(normalize=False).fit_predict(X + 1e5)
+    # With more groups, spectral clustering of old versions of SciPy depends on the seed.
+    X, truth = make_blobs(200, centers=2, cluster_std=0.3, random_state=0)
+    labels = create(name, 2).set_params(normalize=False).fit_predict(X + 1e5)
     assert adjusted_rand_score(truth, labels) == 1
 
 

@@ -225,8 +225,7 @@ class SpectralClustering(LabellingClusterer):
         from sklearn.neighbors import kneighbors_graph
 
         n_neighbors = min(check_at_least(self.n_neighbors, 1, "n_neighbors"), len(rows))
-        # Far from the origin, scikit-learn 1.6 loses the digits in which the rows differ.
-        graph = kneighbors_graph(rows - rows.mean(axis=0), n_neighbors, include_self=True)
+        graph = kneighbors_graph(rows, n_neighbors, include_self=True)
         n_parts, _ = number_parts(graph)
         if n_parts > self.n_clusters:
             warnings.warn(
