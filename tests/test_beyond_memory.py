@@ -24,7 +24,7 @@ from clusterkit.clustering.levels import find_levels
 from clusterkit.elbow.curve import elbow_curve
 from clusterkit.errors import InvalidInputError, NotFoundError, StoreError
 from clusterkit.plots import AuditDisplay, ElbowDisplay, GalleryDisplay, SpaceComparisonDisplay
-from clusterkit.similarity.catalogue import Catalogue
+from clusterkit.similarity.catalogue import Catalogue, build_index
 from clusterkit.similarity.similar import explain, find_similar
 from clusterkit.similarity.space_audit import audit
 from clusterkit.space_comparison.compare import compare_spaces
@@ -174,6 +174,27 @@ def test_the_search_on_disk_finds_what_the_one_in_memory_does(space: Space, quer
         assert isinstance(disk.embeddings, Catalogue)
         assert here.to_dict() == disk.to_dict()
         np.testing.assert_array_equal(here.similarities, disk.similarities)
+
+
+def test_probabilities_are_searched_by_their_square_roots(tmp_path: Path) -> None:
+    rows = np.exp(make_vectors())
+    rows /= rows.sum(axis=1, keepdims=True)
+    description = {"extractor": "own", "fingerprint": "0123456789abcdef", "dimension": D}
+    space = fill(Store(tmp_path / "store").open_space(description), rows)
+    loaded, catalogue = space.read(), Catalogue(space)
+    here = find_similar(5, loaded, n_neighbors=10)
+    expected = np.sqrt(loaded.vectors.astype(float)) @ np.sqrt(loaded.vectors[5].astype(float))
+    np.testing.assert_allclose(here.similarities, expected[here.rows], atol=1e-6)
+    np.testing.assert_allclose(here.similarities, np.sort(expected)[-2:-12:-1], atol=1e-6)
+    assert find_similar(5, catalogue, n_neighbors=10).to_dict() == here.to_dict()
+    build_index(catalogue.folder)
+    catalogue.open_index()
+    distances, found = catalogue.nearest(loaded.vectors[[5]] / 3, 11, exact=False)
+    np.testing.assert_array_equal(found[0, 1:], here.rows)
+    np.testing.assert_allclose(distances[0, 1:], 1 - here.similarities, atol=1e-6)
+    own, disk = (explain(5, 9, searched, random_state=0) for searched in (loaded, catalogue))
+    assert own.similarity == pytest.approx(expected[9], abs=1e-6)
+    assert (own.percentile, own.neighbors) == (disk.percentile, disk.neighbors)
 
 
 def test_the_search_on_disk_is_exact_among_near_ties(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from clusterkit.elbow import curve
 from clusterkit.embedding.embed import embed_to_store
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.images.folder import ImageFolder
-from clusterkit.similarity.nearest import unit_rows
+from clusterkit.similarity.scaling import unit_rows
 from clusterkit.space_comparison import SpaceComparison, compare_spaces, read_spaces, scores
 from clusterkit.space_comparison.scores import agreement, measure, rank_one_scores
 from clusterkit.space_comparison.shared_images import name_spaces, share_rows

@@ -55,6 +55,19 @@ def test_top_dimensions_are_addends_of_the_similarity():
     assert "the 2 strongest shared features are 100 % of it" in explanation.to_text()
 
 
+def test_probabilities_are_explained_by_their_square_roots(unsure_predictions):
+    explanation = explain_vectors(0, 1, unsure_predictions)
+    roots = np.sqrt(unsure_predictions)
+    assert explanation.similarity == pytest.approx(roots[0] @ roots[1], abs=1e-6)
+    expected = 100 * (all_similarities(roots) < explanation.similarity - 1e-6).mean()
+    assert explanation.percentile == pytest.approx(expected, abs=0.1)
+    first = explanation.top_dimensions[0]
+    assert first.value_a == pytest.approx(unsure_predictions[0, first.dimension])
+    assert first.cosine == pytest.approx(roots[0, first.dimension] * roots[1, first.dimension])
+    below = roots[:, first.dimension] < roots[0, first.dimension] - 1e-6
+    assert first.percentile_a == pytest.approx(100 * below.mean())
+
+
 def test_a_share_that_is_not_the_whole_is_not_written_as_it():
     explanation = explain_vectors([1, *[1e-4] * 30], [1] * 31, np.eye(31))
     strongest = sum(entry.cosine for entry in explanation.top_dimensions)

@@ -17,7 +17,7 @@ from clusterkit.extractors import Extraction, Extractor, create_extractor
 from clusterkit.images.tone import Tone, give_tone, measure_tone
 from clusterkit.plots import ExplanationDisplay, save_figure
 from clusterkit.similarity.explanation import explain_vectors
-from clusterkit.similarity.nearest import unit_rows
+from clusterkit.similarity.scaling import unit_rows
 from clusterkit.similarity.similar import explain
 from clusterkit.similarity.tone_share import ToneInfluence, Version, rank_pair
 from clusterkit.store.embeddings import Embeddings

@@ -222,6 +222,15 @@ def test_parquet_has_what_is_known_of_the_images(tmp_path: Path) -> None:
     assert import_vectors(tmp_path / "view.parquet", tmp_path / "other").read().files == emb.files
 
 
+def test_neighbours_in_an_export_of_probabilities_are_similar_images(
+    unsure_predictions: np.ndarray, tmp_path: Path
+) -> None:
+    emb = Embeddings(unsure_predictions, paths=[f"{i}.png" for i in range(100)])
+    file = export_embeddings(emb, tmp_path / "e.parquet", viewer=True)
+    rows = pq.read_table(file)["neighbors"].to_pylist()
+    assert rows[3]["ids"] == find_similar(3, emb, n_neighbors=10).rows.tolist()
+
+
 def test_equal_images_are_neighbours_but_none_of_itself(tmp_path: Path) -> None:
     vectors = np.repeat(np.eye(2, dtype=np.float32), [14, 2], axis=0)
     emb = Embeddings(vectors, paths=[f"{i}.png" for i in range(16)])

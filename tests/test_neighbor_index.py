@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.similarity.nearest import exact_distances, nearest, nearest_among, unit_rows
+from clusterkit.similarity.nearest import exact_distances, nearest, nearest_among
 from clusterkit.similarity.neighbor_index import NeighborIndex
+from clusterkit.similarity.scaling import unit_rows
 
 
 def make_units(n: int, dimension: int, seed: int = 0) -> np.ndarray:

@@ -12,8 +12,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.images.folder import ImageFolder, read_image
-from clusterkit.similarity.nearest import nearest, nearest_of_any_length, unit_rows
+from clusterkit.similarity.nearest import nearest, nearest_of_any_length
 from clusterkit.similarity.neighbors import CosineNeighbors
+from clusterkit.similarity.scaling import unit_rows
 from clusterkit.similarity.similar import find_similar
 from clusterkit.store.embeddings import Embeddings
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from numpy.typing import NDArray
 from PIL import Image
 
 from clusterkit.cli import main
@@ -29,6 +30,7 @@ from clusterkit.errors import (
 from clusterkit.images.folder import ImageFolder
 from clusterkit.report import layouts, write_report
 from clusterkit.report.sheets import SIDE, make_sheets
+from clusterkit.similarity.similar import find_similar
 from clusterkit.similarity.space_audit import Audit, Finding
 from clusterkit.store.embeddings import Embeddings
 from tests.kills import Killed, killed_at
@@ -303,6 +305,22 @@ def test_neighbors_of_many_images_are_nearly_all_found(monkeypatch: pytest.Monke
     same = [len(set(a) & set(b)) for a, b in zip(rows.tolist(), found.tolist(), strict=True)]
     assert np.mean(same) > 7.6
     np.testing.assert_allclose(near[:, 0], exact[:, 0], atol=0.05)
+
+
+def test_neighbors_of_probabilities_are_those_of_their_square_roots(
+    unsure_predictions: NDArray[np.float64], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X = unsure_predictions.astype(np.float32)
+    similarities, rows, _ = layouts.find_neighbors(X, 8)
+    for row in (0, 7, 50):
+        near = find_similar(row, X, n_neighbors=8)
+        assert near.rows.tolist() == rows[row].tolist()
+        np.testing.assert_allclose(near.similarities, similarities[row], atol=1e-6)
+    monkeypatch.setattr(layouts, "_MAX_EXACT", 50)
+    roughly, found, _ = layouts.find_neighbors(X, 8)
+    is_same = found == rows
+    assert is_same.mean() > 0.8
+    np.testing.assert_allclose(roughly[is_same], similarities[is_same], atol=1e-5)
 
 
 def test_fifty_thousand_images_make_a_page(tmp_path: Path) -> None:

@@ -133,6 +133,9 @@ def test_what_follows_pooling_has_no_maps(
     where = find_where(PICTURES[:2], PictureEmbedder(predictions))
     assert where.method == "occlusion"
     assert where.map_a.shape == (7, 7)
+    roots = np.sqrt(predictions.transform(PICTURES[:2]))
+    where = find_where(PICTURES[:2], PictureEmbedder(predictions, "sqrt"))
+    assert where.cosine == pytest.approx(cosine(*roots), abs=1e-5)
     row = NETWORKS["tinynet"]._replace(module="convnext")
     monkeypatch.setitem(NETWORKS, "tinynet", row)
     assert KerasApplication("tinynet", weights=weights).feature_maps(PICTURES) is None

@@ -29,8 +29,8 @@ from clusterkit.clusterers.kmeans.streaming import draw, groups_of_parts
 from clusterkit.clusterers.principal_axes import find_projection
 from clusterkit.clusterers.row_stream import BATCH_ROWS, RowStream
 from clusterkit.errors import InvalidInputError
-from clusterkit.similarity.nearest import content_of, find_equal, unit_rows
-from clusterkit.similarity.scaling import Scaling
+from clusterkit.similarity.nearest import content_of, find_equal
+from clusterkit.similarity.scaling import Scaling, unit_rows
 from clusterkit.utils.arguments import check_at_least
 from clusterkit.utils.parallel import Map, workers
 from clusterkit.utils.progress import progress_bar

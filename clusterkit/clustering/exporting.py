@@ -14,6 +14,7 @@ from clusterkit.errors import InvalidInputError
 from clusterkit.images.thumbnails import encode_thumbnails
 from clusterkit.similarity.nearest import nearest_others
 from clusterkit.similarity.projection import project
+from clusterkit.similarity.scaling import find_scaling
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.interchange import write_vectors
 from clusterkit.store.store import as_vectors
@@ -165,7 +166,9 @@ def _viewer_columns(embeddings: Embeddings) -> dict[str, Any]:
     import pyarrow as pa
 
     x, y = project(embeddings)[0].astype(np.float32).T
-    distances, rows = nearest_others(embeddings.vectors, _N_NEIGHBORS)
+    distances, rows = nearest_others(
+        embeddings.vectors, _N_NEIGHBORS, normalize=find_scaling(embeddings.vectors)
+    )
     pictures = encode_thumbnails(embeddings.files)
     image = [
         None if picture is None else {"bytes": picture, "path": escape_path(path)}

@@ -27,7 +27,7 @@ from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.images.folder import match_paths
 from clusterkit.images.thumbnails import thumbnails
 from clusterkit.routing.sorting import Sorting, check_present, sort_into_folders
-from clusterkit.similarity.nearest import unit_rows
+from clusterkit.similarity.scaling import unit_rows
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store, as_embeddings
 from clusterkit.utils.arguments import as_list, check_at_least, generator_from

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
 from clusterkit.similarity.approximate import nearest_others_of_stream, nearest_others_roughly
-from clusterkit.similarity.nearest import nearest_others, unit_rows
+from clusterkit.similarity.nearest import nearest_others
 from clusterkit.similarity.projection import project
+from clusterkit.similarity.scaling import find_scaling, unit_rows
 from clusterkit.store.stream import SAMPLE_SIZE, VectorStream
 from clusterkit.utils.imports import require
 from clusterkit.utils.text import percent
@@ -128,19 +129,25 @@ def find_neighbors(
     Returns
     -------
     similarities, rows : ndarray of shape (n, min(n_neighbors, n - 1))
-        Cosine similarities, descending, and the rows; -1 where none was found.
+        Cosine similarities, of probabilities those of their square roots, descending, and the
+        rows; -1 where none was found.
     is_exact : bool
         Whether no nearer image can have been missed.
     """
     n_neighbors = min(n_neighbors, len(vectors) - 1)
     if n_neighbors < 1:
         return np.empty((len(vectors), 0)), np.empty((len(vectors), 0), np.int64), True
+    normalize = find_scaling(vectors)
     if isinstance(vectors, VectorStream):
-        distances, rows = nearest_others_of_stream(vectors, n_neighbors, progress=progress)
+        distances, rows = nearest_others_of_stream(
+            vectors, n_neighbors, normalize=normalize, progress=progress
+        )
         return 1 - distances, rows, False
     is_exact = len(vectors) <= _MAX_EXACT
     if is_exact:
-        distances, rows = nearest_others(vectors, n_neighbors)
+        distances, rows = nearest_others(vectors, n_neighbors, normalize=normalize)
     else:
-        distances, rows = nearest_others_roughly(vectors, n_neighbors, progress=progress)
+        distances, rows = nearest_others_roughly(
+            vectors, n_neighbors, normalize=normalize, progress=progress
+        )
     return 1 - distances, rows, is_exact

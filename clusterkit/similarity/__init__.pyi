@@ -2,8 +2,8 @@ from .confounders import Confounder as Confounder
 from .explanation import Explanation as Explanation
 from .explanation import latent_histograms as latent_histograms
 from .image_confounders import remove_confounders as remove_confounders
-from .nearest import unit_rows as unit_rows
 from .neighbors import CosineNeighbors as CosineNeighbors
+from .scaling import unit_rows as unit_rows
 from .similar import SimilarImages as SimilarImages
 from .similar import explain as explain
 from .similar import find_similar as find_similar

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.similarity.nearest import unit_rows, without_own
+from clusterkit.similarity.nearest import without_own
+from clusterkit.similarity.scaling import Scaling, scale_rows
 from clusterkit.store.stream import SAMPLE_SIZE, VectorStream
 from clusterkit.utils.progress import progress_bar
 
@@ -22,7 +23,11 @@ _N_OF_STREAM = 64
 
 
 def nearest_others_roughly(
-    vectors: NDArray[np.float32], n_neighbors: int, *, progress: bool = False
+    vectors: NDArray[np.float32],
+    n_neighbors: int,
+    *,
+    normalize: Scaling = True,
+    progress: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Find near other rows of each row by cosine distance, most of them the nearest.
 
@@ -36,6 +41,8 @@ def nearest_others_roughly(
         Rows of any length.
     n_neighbors : int
         Number of neighbours, at most 47.
+    normalize : True or "sqrt"
+        How rows are scaled, see :func:`~clusterkit.similarity.scaling.scale_rows`.
     progress : bool
         Whether to show a progress bar.
 
@@ -45,7 +52,7 @@ def nearest_others_roughly(
         As for :func:`clusterkit.similarity.nearest.nearest_others`; row -1 at distance 1 where
         fewer were found.
     """
-    units = unit_rows(vectors)
+    units = scale_rows(vectors, normalize)
     reduced = units
     if units.shape[1] > _N_REDUCED:
         reduced = units @ _directions(_sample(units), _N_REDUCED)
@@ -67,7 +74,11 @@ def nearest_others_roughly(
 
 
 def nearest_others_of_stream(
-    stream: VectorStream, n_neighbors: int, *, progress: bool = False
+    stream: VectorStream,
+    n_neighbors: int,
+    *,
+    normalize: Scaling = True,
+    progress: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Find near other rows of each row of a stream, in fewer dimensions.
 
@@ -81,6 +92,8 @@ def nearest_others_of_stream(
         The rows, of any length.
     n_neighbors : int
         Number of neighbours.
+    normalize : True or "sqrt"
+        How rows are scaled.
     progress : bool
         Whether to show progress bars.
 
@@ -89,13 +102,13 @@ def nearest_others_of_stream(
     distances, rows : ndarray of shape (n, n_neighbors)
         As for :func:`nearest_others_roughly`.
     """
-    axes = _directions(unit_rows(stream.sample(random_state=0).vectors), _N_OF_STREAM)
+    axes = _directions(scale_rows(stream.sample(random_state=0).vectors, normalize), _N_OF_STREAM)
     n = len(stream)
     reduced = np.empty((n, axes.shape[1]), np.float32)
     n_read = 0
     for part in progress_bar(stream.split(), name="reading", enabled=progress, unit="part"):
         for batch in part.iter_batches(_BLOCK):
-            reduced[n_read : n_read + len(batch)] = unit_rows(batch) @ axes
+            reduced[n_read : n_read + len(batch)] = scale_rows(batch, normalize) @ axes
             n_read += len(batch)
     index = _index(reduced)
     distances = np.ones((n, n_neighbors), np.float64)

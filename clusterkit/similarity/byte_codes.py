@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.similarity.nearest import FLOAT32_NOISE, unit_rows
+from clusterkit.similarity.nearest import FLOAT32_NOISE
 from clusterkit.utils.parallel import workers
 
 _STEPS = 127  # of the largest number of a vector, on each side of 0
@@ -17,14 +17,14 @@ _CACHE_VALUES = 2**19
 
 
 def encode(
-    vectors: NDArray[np.float32],
+    units: NDArray[np.float32],
 ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:
-    """Return vectors, scaled to length 1, as whole numbers of a step.
+    """Return rows as whole numbers of a step.
 
     Parameters
     ----------
-    vectors : ndarray of shape (n, dimension)
-        Rows of any length.
+    units : ndarray of shape (n, dimension), float32
+        Rows of length 1 or 0.
 
     Returns
     -------
@@ -34,11 +34,11 @@ def encode(
     errors : ndarray of shape (n,), float32
         Length of the rounding error of each row, including that of float32 products.
     """
-    units = unit_rows(vectors).astype(np.float64)
-    steps = (np.abs(units).max(axis=1, initial=0) / _STEPS).astype(np.float32)
+    rows = units.astype(np.float64)
+    steps = (np.abs(rows).max(axis=1, initial=0) / _STEPS).astype(np.float32)
     divisors = np.where(steps > 0, steps, 1).astype(np.float64)
-    codes = np.clip(np.rint(units / divisors[:, None]), -_STEPS, _STEPS)
-    lost = np.linalg.norm(units - codes * steps[:, None].astype(np.float64), axis=1)
+    codes = np.clip(np.rint(rows / divisors[:, None]), -_STEPS, _STEPS)
+    lost = np.linalg.norm(rows - codes * steps[:, None].astype(np.float64), axis=1)
     errors = (lost * (1 + 1e-6) + 2 * FLOAT32_NOISE).astype(np.float32)
     return codes.astype(np.int8), steps, errors
 

@@ -23,8 +23,9 @@ from clusterkit.similarity.catalogue_files import (
     number_of,
     read_about,
 )
-from clusterkit.similarity.nearest import nearest_among, unit_rows
+from clusterkit.similarity.nearest import nearest_among
 from clusterkit.similarity.neighbor_index import NeighborIndex
+from clusterkit.similarity.scaling import Scaling, scale_rows
 from clusterkit.store.embeddings import (
     Embeddings,
     Failure,
@@ -71,6 +72,9 @@ class Catalogue:
         Description of what made the vectors.
     vectors : ndarray of shape (n, dimension), float32
         The vectors.
+    scaling : True or "sqrt"
+        How vectors are scaled before they are compared, see
+        :func:`~clusterkit.similarity.scaling.find_scaling`.
     failures : list of Failure
         Images without a vector.
     index : NeighborIndex or None
@@ -104,6 +108,7 @@ class Catalogue:
         """Open all files, which another process may delete when the space has changed."""
         about = read_about(self.folder)
         self.root = as_path(unescape_path(about["root"]))
+        self.scaling: Scaling = about["scaling"]
         self.failures = [Failure(unescape_path(path), reason) for path, reason in about["failures"]]
         self.paths: Sequence[str] = Texts(self.folder, "path")
         self._classes = Texts(self.folder, "classes") if about["has_classes"] else None
@@ -217,7 +222,7 @@ class Catalogue:
     def nearest(
         self, queries: NDArray[np.float32], n_neighbors: int, *, exact: bool = True
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Find the nearest images of vectors by cosine distance.
+        """Find the nearest images of vectors by cosine distance, scaled by :attr:`scaling`.
 
         Parameters
         ----------
@@ -241,7 +246,7 @@ class Catalogue:
         if n_neighbors < 1:
             raise InvalidInputError(f"n_neighbors must be at least 1. Received: {n_neighbors}")
         n_neighbors = min(n_neighbors, len(self))
-        units = unit_rows(queries)
+        units = scale_rows(queries, self.scaling)
         if units.shape[1] != self.shape[1]:
             raise InvalidInputError(
                 "queries must have the dimension of the vectors. "
@@ -274,7 +279,7 @@ class Catalogue:
             answer = key, similarities_of(self._codes, self._steps, unit)
             self._answer = answer
         found = find_candidates(answer[1], self._errors, n_neighbors)
-        return nearest_among(self.vectors, unit, found, n_neighbors)
+        return nearest_among(self.vectors, unit, found, n_neighbors, normalize=self.scaling)
 
     @property
     def needs_index(self) -> bool:
@@ -287,7 +292,7 @@ class Catalogue:
         if self.index is None and file.exists():
             # One that is damaged is built again.
             with suppress(InvalidInputError):
-                self.index = NeighborIndex(file, self.vectors)
+                self.index = NeighborIndex(file, self.vectors, normalize=self.scaling)
                 # Mapped again, so that pages read by earlier searches no longer count as memory.
                 self._codes = self._codes_file.map()
 
@@ -299,8 +304,11 @@ def build_index(folder: Path) -> None:
     ------
     OSError, RuntimeError
         As by :meth:`NeighborIndex.build`.
+    StoreError
+        If the catalogue is damaged.
     """
-    NeighborIndex.build(map_file(folder, "vectors"), folder / _INDEX)
+    vectors, scaling = map_file(folder, "vectors"), read_about(folder)["scaling"]
+    NeighborIndex.build(vectors, folder / _INDEX, normalize=scaling)
 
 
 def as_searchable(

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from clusterkit.errors import ClusterkitError, InvalidInputError, StoreError
 from clusterkit.networks.runtimes.cache import cache_folder
 from clusterkit.similarity.byte_codes import encode
+from clusterkit.similarity.scaling import Scaling, find_scaling, scale_rows
 from clusterkit.store.space import Space
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.files import atomic_folder
@@ -30,7 +31,7 @@ from clusterkit.utils.progress import progress_bar
 from clusterkit.utils.text import escape_path, unescape_path
 
 # Version of the file format.
-_FORM = 1
+_FORM = 2
 _ABOUT = "about.json"
 _BATCH_ROWS = 4096
 # Maximum attempts to read a space that is being written to.
@@ -262,7 +263,8 @@ def _write(folder: Path, stream: VectorStream, *, progress: bool) -> None:
     order = np.argsort(np.array(names, object), kind="stable")
     place = np.empty(n, np.int64)
     place[order] = np.arange(n)
-    _write_vectors(folder, stream, place, progress=progress)
+    scaling = find_scaling(stream)
+    _write_vectors(folder, stream, place, scaling, progress=progress)
     _write_texts(folder, "path", (names[row] for row in order))
     if stream.top5 is not None:
         classes = [json.dumps(known) for known in stream.top5]
@@ -274,6 +276,7 @@ def _write(folder: Path, stream: VectorStream, *, progress: bool) -> None:
     _write_keys(folder, "digest", known, np.flatnonzero(known != b""))
     about = {
         "root": escape_path(str(stream.root)),
+        "scaling": scaling,
         "has_classes": stream.top5 is not None,
         "failures": [[escape_path(path), reason] for path, reason in stream.failures],
     }
@@ -281,9 +284,14 @@ def _write(folder: Path, stream: VectorStream, *, progress: bool) -> None:
 
 
 def _write_vectors(
-    folder: Path, stream: VectorStream, place: NDArray[np.int64], *, progress: bool
+    folder: Path,
+    stream: VectorStream,
+    place: NDArray[np.int64],
+    scaling: Scaling,
+    *,
+    progress: bool,
 ) -> None:
-    """Write the vectors and their codes."""
+    """Write the vectors, and the codes by which they are compared."""
     n, dimension = stream.shape
     for name, kind in (("vectors", np.float32), ("codes", np.int8)):
         np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kind, (n, dimension))
@@ -295,7 +303,7 @@ def _write_vectors(
     ) as bar:
         for batch in stream.iter_batches(_BATCH_ROWS):
             rows = place[n_read : n_read + len(batch)]
-            codes, steps[rows], errors[rows] = encode(batch)
+            codes, steps[rows], errors[rows] = encode(scale_rows(batch, scaling))
             # Mapped for a batch only: what is mapped counts as memory of the process.
             map_file(folder, "vectors", "r+")[rows] = batch
             map_file(folder, "codes", "r+")[rows] = codes

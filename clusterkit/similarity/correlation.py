@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clusterkit.similarity.nearest import unit_rows
-from clusterkit.similarity.scaling import are_probabilities
+from clusterkit.similarity.scaling import are_probabilities, unit_rows
 
 # Probabilities are compared by this power of them.
 _POWER = 0.25
@@ -31,7 +30,7 @@ def correlation_rows(X: ArrayLike) -> NDArray[np.float32]:
     Raises
     ------
     InvalidInputError
-        As :func:`~clusterkit.similarity.nearest.unit_rows`.
+        As :func:`~clusterkit.similarity.scaling.unit_rows`.
 
     Notes
     -----

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from clusterkit.datasets.results import Result
 from clusterkit.errors import InvalidInputError
-from clusterkit.similarity.nearest import FLOAT32_NOISE, nearest_of_any_length, unit_rows
+from clusterkit.similarity.nearest import FLOAT32_NOISE, nearest_of_any_length
+from clusterkit.similarity.scaling import Scaling, find_scaling, scale_rows, take_roots
 from clusterkit.similarity.similarity_maps import Where
 from clusterkit.similarity.tone_share import UNUSUAL, ToneInfluence, Version, closer_than
 from clusterkit.store.embeddings import Embeddings
@@ -49,7 +50,8 @@ class Contribution(NamedTuple):
     value_a, value_b : float
         The values of the two vectors.
     cosine : float
-        ``value_a * value_b / (|a| |b|)``; over all dimensions these sum to the similarity.
+        ``value_a * value_b / (|a| |b|)``, of class probabilities with their square roots; over all
+        dimensions these sum to the similarity.
     usual : float
         The same for an ordinary pair: the mean over all pairs of the store; NaN if it has none.
     percentile_a, percentile_b : float
@@ -122,7 +124,8 @@ class Explanation(Result):
     top5_a, top5_b : list of (str, float) or None
         Their most probable ImageNet classes, if the network predicts them.
     similarity : float
-        Cosine similarity, in [-1, 1]; 0 if a vector is zero.
+        Cosine similarity, in [-1, 1]; 0 if a vector is zero.  Of class probabilities, that of their
+        square roots, see :func:`~clusterkit.similarity.scaling.scale_rows`.
     percentile : float or None
         Percentage of the store's pairs of images that are less similar; None if the store has
         fewer than 10 pairs.
@@ -346,14 +349,15 @@ def explain_vectors(
         embeddings = Embeddings(embeddings)
     image_a, image_b = select_image(a, embeddings), select_image(b, embeddings)
     vector_a, vector_b = image_a.vectors[0], image_b.vectors[0]
-    unit_a, unit_b = unit_rows([vector_a, vector_b]).astype(np.float64)
+    scaling = find_scaling(embeddings)
+    unit_a, unit_b = scale_rows([vector_a, vector_b], scaling).astype(np.float64)
     similarity = float(np.clip(unit_a @ unit_b, -1, 1))
     vectors = embeddings.vectors
     if len(vectors) > _MAX_RANKED and on_disk:
         rng = generator_from(random_state)
         rows = np.sort(rng.choice(len(vectors), _MAX_RANKED, replace=False))
         vectors = embeddings.vectors_of(rows)
-    standing = rank_similarity(similarity, vectors, random_state=random_state)
+    standing = rank_similarity(similarity, vectors, normalize=scaling, random_state=random_state)
     if standing.n_pairs < _MIN_PAIRS:
         standing = standing._replace(percentile=None)
     histogram_a, histogram_b, bin_edges = latent_histograms(vector_a, vector_b, bins=bins)
@@ -371,8 +375,9 @@ def explain_vectors(
             vector_b,
             unit_a * unit_b,
             embeddings.iter_batches(_BATCH_ROWS) if on_disk else [embeddings.vectors],
+            scaling,
         ),
-        neighbors=_common_neighbors(image_a, image_b, embeddings),
+        neighbors=_common_neighbors(image_a, image_b, embeddings, scaling),
     )
 
 
@@ -414,6 +419,7 @@ def rank_similarity(
     similarity: float,
     vectors: Any,
     *,
+    normalize: Scaling = True,
     max_rows: int = 5_000,
     random_state: int | None = None,
 ) -> Standing:
@@ -427,6 +433,8 @@ def rank_similarity(
         A cosine similarity.
     vectors : Embeddings or array-like of shape (n, dimension)
         The vectors; pairs are of different rows.
+    normalize : True or "sqrt"
+        How rows are scaled, see :func:`~clusterkit.similarity.scaling.scale_rows`.
     max_rows : int
         Maximum number of rows for comparing all pairs.  Above it, 200,000 random ones are compared,
         for which the standard error of the percentile is at most 0.11.
@@ -446,10 +454,11 @@ def rank_similarity(
     limit = similarity - FLOAT32_NOISE
     if n <= max_rows:
         n_pairs = n * (n - 1) // 2
-        n_lower = _count_all_below(unit_rows(vectors), limit)
+        n_lower = _count_all_below(scale_rows(vectors, normalize), limit)
     else:
         n_pairs = _N_SAMPLED
-        n_lower = _count_sample_below(vectors, limit, n_pairs, random_state)
+        rng = generator_from(random_state)
+        n_lower = _count_sample_below(vectors, normalize, limit, n_pairs, rng)
     return Standing(100 * n_lower / n_pairs, n_pairs, n <= max_rows)
 
 
@@ -465,17 +474,20 @@ def _count_all_below(unit: NDArray[np.float32], limit: float) -> int:
 
 
 def _count_sample_below(
-    vectors: NDArray[np.float32], limit: float, size: int, random_state: int | None
+    vectors: NDArray[np.float32],
+    normalize: Scaling,
+    limit: float,
+    size: int,
+    rng: np.random.Generator,
 ) -> int:
     """Count the pairs below the limit among random pairs of different rows."""
-    rng = generator_from(random_state)
     n = len(vectors)
     first = rng.integers(n, size=size)
     second = (first + rng.integers(1, n, size=size)) % n
     count = 0
     for start in range(0, size, _BLOCK_ROWS):
         part = slice(start, start + _BLOCK_ROWS)
-        left, right = unit_rows(vectors[first[part]]), unit_rows(vectors[second[part]])
+        left, right = (scale_rows(vectors[rows[part]], normalize) for rows in (first, second))
         count += int((np.einsum("ij,ij->i", left, right) < limit).sum())
     return count
 
@@ -544,18 +556,18 @@ def _strongest(
     b: NDArray[np.float32],
     products: NDArray[np.float64],
     batches: Iterable[NDArray[np.float32]],
+    scaling: Scaling,
 ) -> tuple[Contribution, ...]:
     """Return the dimensions with the largest positive products, in descending order."""
     order = np.argsort(-products, kind="stable")[:_N_TOP_DIMENSIONS]
     order = order[products[order] > 0]
-    own = [
-        vector[order] / (length or 1)
-        for vector, length in zip((a, b), _lengths(np.stack([a, b])), strict=True)
-    ]
+    both = take_roots(np.stack([a, b]), scaling)
+    own = [row[order] / (length or 1) for row, length in zip(both, _lengths(both), strict=True)]
     n = 0
     totals, squares = np.zeros(len(order)), np.zeros(len(order))
     n_lower = np.zeros((2, len(order)))
-    for vectors in batches:
+    for batch in batches:
+        vectors = take_roots(batch, scaling)
         lengths = _lengths(vectors)[:, None]
         columns = np.zeros((len(vectors), len(order)))
         np.divide(vectors[:, order], lengths, out=columns, where=lengths > 0)
@@ -589,7 +601,9 @@ def _lengths(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
 
 
-def _common_neighbors(a: Embeddings, b: Embeddings, embeddings: Any) -> SharedNeighbors | None:
+def _common_neighbors(
+    a: Embeddings, b: Embeddings, embeddings: Any, scaling: Scaling
+) -> SharedNeighbors | None:
     """Return the nearest images that two images have in common, without themselves."""
     own = {row for row in map(_own_row, (a, b), (embeddings, embeddings)) if row is not None}
     n_neighbors = min(_N_NEIGHBORS, len(embeddings) - len(own))
@@ -598,7 +612,7 @@ def _common_neighbors(a: Embeddings, b: Embeddings, embeddings: Any) -> SharedNe
     queries = np.concatenate([a.vectors, b.vectors])
     n_looked_at = n_neighbors + len(own)
     if isinstance(embeddings, Embeddings):
-        _, rows = nearest_of_any_length(embeddings.vectors, queries, n_looked_at)
+        _, rows = nearest_of_any_length(embeddings.vectors, queries, n_looked_at, normalize=scaling)
     else:
         _, rows = embeddings.nearest(queries, n_looked_at)
     near_a, near_b = ([row for row in found.tolist() if row not in own] for found in rows)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.utils.arguments import check_vectors
+from clusterkit.similarity.scaling import Scaling, scale_rows, take_roots, unit_rows
 
 # Tolerance of scalar products of float32 unit vectors for any order of summation.
 FLOAT32_NOISE = 2e-6
@@ -23,45 +23,6 @@ _MAX_CANDIDATES = 512
 _N_COMPARED = 16
 # Number of values scaled or converted to float64 at a time: 16 and 32 MiB.
 _PART_VALUES = 2**22
-
-
-def unit_rows(vectors: Any) -> NDArray[np.float32]:
-    """Scale every row to length 1; a zero row stays zero.
-
-    Parameters
-    ----------
-    vectors : array-like of shape (n, dimension)
-        Finite numbers of any magnitude.
-
-    Returns
-    -------
-    ndarray of shape (n, dimension), float32
-        A new array.
-
-    Raises
-    ------
-    InvalidInputError
-        If the array is not two-dimensional or contains NaN or infinite values.
-    """
-    check_vectors(vectors, "vectors")
-    rows = np.asarray(vectors)
-    if rows.ndim != 2:
-        raise InvalidInputError(f"vectors must have shape (n, dimension). Received: {rows.shape}")
-    if rows.dtype != np.float32:
-        rows = level_rows(rows.astype(np.float64, copy=False)).astype(np.float32)
-    # Squares of float32 numbers fit in float64, so that lengths neither overflow nor underflow.
-    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
-    if not np.isfinite(lengths).all():
-        row = int(np.flatnonzero(~np.isfinite(lengths))[0])
-        raise InvalidInputError(f"vectors must be finite. Received: NaN or infinity in row {row}")
-    lengths[lengths == 0] = 1
-    return np.divide(rows, lengths[:, None], out=np.empty_like(rows), casting="same_kind")
-
-
-def level_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Multiply each row by a power of two so that its largest number is in [0.5, 1)."""
-    _, exponents = np.frexp(np.abs(rows).max(axis=1, initial=0))
-    return np.ldexp(rows, -exponents[:, None])
 
 
 def find_equal(rows: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -110,9 +71,9 @@ def nearest(
     Parameters
     ----------
     vectors : ndarray of shape (n, dimension), float32
-        Rows of length 1 or 0, from :func:`unit_rows`.
+        Rows of length 1 or 0, from :func:`~clusterkit.similarity.scaling.unit_rows`.
     queries : ndarray of shape (n_queries, dimension), float32
-        Rows of length 1 or 0, from :func:`unit_rows`.
+        Rows of length 1 or 0.
     n_neighbors : int
         Number of neighbours, ``1 <= n_neighbors <= n``.
 
@@ -183,6 +144,8 @@ def nearest_among(
     query: NDArray[np.float32],
     candidates: NDArray[np.int64],
     n_neighbors: int,
+    *,
+    normalize: Scaling = True,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Find the nearest of some rows to one query by cosine distance, exactly.
 
@@ -196,6 +159,9 @@ def nearest_among(
         Different rows of ``vectors``.
     n_neighbors : int
         Number of neighbours, ``1 <= n_neighbors <= n_candidates``.
+    normalize : True or "sqrt"
+        How the rows are scaled, and the query was; see
+        :func:`~clusterkit.similarity.scaling.scale_rows`.
 
     Returns
     -------
@@ -208,7 +174,7 @@ def nearest_among(
     found, exact = [], []
     for start in range(0, len(candidates), block):
         rows = candidates[start : start + block]
-        part = vectors[rows]
+        part = take_roots(vectors[rows], normalize)
         likely = _find_likely(part, query, n_neighbors)
         found.append(rows[likely])
         exact.append(exact_distances(unit_rows(part[likely])[None], query[None])[0])
@@ -235,6 +201,8 @@ def nearest_of_any_length(
     vectors: NDArray[np.float32],
     queries: NDArray[np.float32],
     n_neighbors: int,
+    *,
+    normalize: Scaling = True,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Find the nearest rows of vectors that are not normalised; see :func:`nearest`.
 
@@ -246,18 +214,20 @@ def nearest_of_any_length(
         Rows of any length.
     n_neighbors : int
         Number of neighbours, ``1 <= n_neighbors <= n``.
+    normalize : True or "sqrt"
+        How rows are scaled, see :func:`~clusterkit.similarity.scaling.scale_rows`.
 
     Returns
     -------
     distances, rows : ndarray of shape (n_queries, n_neighbors)
         As for :func:`nearest`.
     """
-    unit_queries = unit_rows(queries)
+    unit_queries = scale_rows(queries, normalize)
     distances = np.empty((len(queries), 0))
     rows = np.empty((len(queries), 0), np.int64)
     step = max(1, _PART_VALUES // max(1, vectors.shape[1]))
     for start in range(0, len(vectors), step):
-        part = unit_rows(vectors[start : start + step])
+        part = scale_rows(vectors[start : start + step], normalize)
         near, found = nearest(part, unit_queries, min(n_neighbors, len(part)))
         distances, rows = np.hstack([distances, near]), np.hstack([rows, found + start])
         order = np.lexsort((rows, distances))[:, :n_neighbors]
@@ -267,7 +237,7 @@ def nearest_of_any_length(
 
 
 def nearest_others(
-    vectors: NDArray[np.float32], n_neighbors: int
+    vectors: NDArray[np.float32], n_neighbors: int, *, normalize: Scaling = True
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Find the nearest other rows of each row; see :func:`nearest`.
 
@@ -277,6 +247,8 @@ def nearest_others(
         Rows of any length.
     n_neighbors : int
         Number of neighbours; all others if there are fewer.
+    normalize : True or "sqrt"
+        How rows are scaled, see :func:`~clusterkit.similarity.scaling.scale_rows`.
 
     Returns
     -------
@@ -284,7 +256,7 @@ def nearest_others(
         As for :func:`nearest`.
     """
     n_neighbors = min(n_neighbors, len(vectors) - 1)
-    distances, rows = nearest_of_any_length(vectors, vectors, n_neighbors + 1)
+    distances, rows = nearest_of_any_length(vectors, vectors, n_neighbors + 1, normalize=normalize)
     return without_own(distances, rows, np.arange(len(rows)))
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.similarity.nearest import nearest_among, unit_rows
+from clusterkit.similarity.nearest import nearest_among
+from clusterkit.similarity.scaling import Scaling, scale_rows
 from clusterkit.utils.files import atomic_file
 
 # Maximum number of parts of a code, each of at least 2 dimensions, and bits per part.
@@ -37,6 +38,8 @@ class NeighborIndex:
     vectors : ndarray of shape (n, dimension), float32
         The rows that it was built from; may be mapped from a file, of which a search reads the
         compared rows only.
+    normalize : True or "sqrt"
+        How rows are scaled, see :func:`~clusterkit.similarity.scaling.scale_rows`.
 
     Raises
     ------
@@ -60,7 +63,9 @@ class NeighborIndex:
     of the vectors.
     """
 
-    def __init__(self, file: str | Path, vectors: NDArray[np.float32]) -> None:
+    def __init__(
+        self, file: str | Path, vectors: NDArray[np.float32], *, normalize: Scaling = True
+    ) -> None:
         import faiss
 
         try:
@@ -70,12 +75,13 @@ class NeighborIndex:
         if (index.ntotal, index.d) != (len(vectors), _padded(vectors.shape[1])):
             raise InvalidInputError(f"{file} was built from other vectors")
         self.vectors = vectors
+        self.normalize = normalize
         self._index = index
         share = min(1.0, _N_CODES_COMPARED / len(vectors))
         index.nprobe = int(np.ceil(share * index.nlist))
 
     @staticmethod
-    def build(vectors: NDArray[np.float32], file: Path) -> None:
+    def build(vectors: NDArray[np.float32], file: Path, *, normalize: Scaling = True) -> None:
         """Build an index and write it; takes about a minute for 1,000,000 rows on two cores.
 
         Parameters
@@ -84,6 +90,8 @@ class NeighborIndex:
             Rows of any length; read in blocks.
         file : pathlib.Path
             The file to write.
+        normalize : True or "sqrt"
+            How rows are scaled.
 
         Raises
         ------
@@ -110,10 +118,10 @@ class NeighborIndex:
         index.pq.cp.min_points_per_centroid = 1
         n_learned = min(n, _N_OF_CELL * n_cells, max(n_cells, _MAX_VALUES // dimension))
         chosen = np.random.default_rng(0).choice(n, n_learned, replace=False)
-        index.train(_pad(unit_rows(vectors[np.sort(chosen)])))
+        index.train(_pad(scale_rows(vectors[np.sort(chosen)], normalize)))
         block = max(1, _MAX_VALUES // 8 // dimension)
         for start in range(0, n, block):
-            index.add(_pad(unit_rows(vectors[start : start + block])))
+            index.add(_pad(scale_rows(vectors[start : start + block], normalize)))
         with atomic_file(file) as temporary:
             faiss.write_index(index, str(temporary))
 
@@ -125,7 +133,7 @@ class NeighborIndex:
         Parameters
         ----------
         queries : ndarray of shape (n_queries, dimension), float32
-            Rows of length 1, from :func:`clusterkit.similarity.nearest.unit_rows`.
+            Rows of length 1, scaled as those of the index.
         n_neighbors : int
             Number of neighbours, ``1 <= n_neighbors <= n``.
 
@@ -141,7 +149,9 @@ class NeighborIndex:
         if not queries.any(axis=1).all() or (candidates >= 0).sum(axis=1).min() < n_neighbors:
             return None
         found = [
-            nearest_among(self.vectors, query, rows[rows >= 0], n_neighbors)
+            nearest_among(
+                self.vectors, query, rows[rows >= 0], n_neighbors, normalize=self.normalize
+            )
             for query, rows in zip(queries, candidates, strict=True)
         ]
         distances, rows = zip(*found, strict=True)

@@ -10,7 +10,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.similarity.nearest import nearest, unit_rows, without_own
+from clusterkit.similarity.nearest import nearest, without_own
+from clusterkit.similarity.scaling import unit_rows
 from clusterkit.store.embeddings import check_fitted_space, fingerprint_of
 from clusterkit.utils.arguments import check_at_least, check_vectors
 

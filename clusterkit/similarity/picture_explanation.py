@@ -32,6 +32,7 @@ from clusterkit.images.tone import (
     measure_tone,
 )
 from clusterkit.similarity.catalogue import Catalogue
+from clusterkit.similarity.scaling import Scaling, find_scaling, take_roots
 from clusterkit.similarity.similarity_maps import Where, split_by_hiding, split_cosine
 from clusterkit.similarity.tone_share import ToneInfluence, rank_pair
 from clusterkit.store.embeddings import Embeddings
@@ -81,7 +82,7 @@ class Sample(NamedTuple):
     colours : ndarray of shape (n_pairs,), float64
         Similarity of the colours of each pair.
     as_is, grey, matched : ndarray of shape (n, dimension), float32
-        Their vectors.
+        Their vectors, as they are compared.
     """
 
     tone: Tone
@@ -98,10 +99,14 @@ class PictureEmbedder:
     ----------
     extractor : Extractor
         The network.
+    scaling : True or "sqrt"
+        Whether its vectors are compared by their square roots, see
+        :func:`~clusterkit.similarity.scaling.scale_rows`.
     """
 
-    def __init__(self, extractor: Extractor) -> None:
+    def __init__(self, extractor: Extractor, scaling: Scaling = True) -> None:
         self.extractor = extractor
+        self.scaling = scaling
         self._has_maps: bool | None = None
 
     def maps(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32] | None:
@@ -115,12 +120,12 @@ class PictureEmbedder:
         return np.concatenate(found)
 
     def vectors(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return the vectors of pictures of the network's size."""
+        """Return the vectors of pictures of the network's size, as they are compared."""
         found = [np.empty((0, self.extractor.dimension), np.float32)]
         for batch in self._batches(pictures):
             maps = self._maps_of(batch)
             vectors = self.extractor.extract(batch).vectors if maps is None else maps.mean((1, 2))
-            found.append(vectors)
+            found.append(take_roots(vectors, self.scaling))
         return np.concatenate(found)
 
     def _batches(self, pictures: Any) -> Iterator[NDArray[np.uint8]]:
@@ -131,7 +136,9 @@ class PictureEmbedder:
 
     def _maps_of(self, batch: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """Return the feature maps of a batch."""
-        maps = None if self._has_maps is False else self.extractor.feature_maps(batch)
+        # The square root of an average is not a sum over locations.
+        has_none = self._has_maps is False or self.scaling == "sqrt"
+        maps = None if has_none else self.extractor.feature_maps(batch)
         if self._has_maps is None and maps is None:
             # The network of the vectors itself, for some hundred pictures.
             self.extractor.prepare(1)
@@ -176,10 +183,10 @@ def explain_pictures(
     if pictures is None:
         return PictureExplanation(missing=missing)
     try:
-        embedder = PictureEmbedder(extractor)
+        embedder = PictureEmbedder(extractor, find_scaling(embeddings))
         where = find_where(pictures, embedder)
         sample = take_sample(embeddings, embedder, exclude=files, random_state=random_state)
-        vectors = np.concatenate([image.vectors for image in images])
+        vectors = take_roots(np.concatenate([image.vectors for image in images]), embedder.scaling)
         tone = weigh_tone(pictures, vectors, embedder, sample, percentile=percentile)
     except (WeightsError, SpaceMismatchError, MissingDependencyError) as error:
         return _explain_without_network(files, error)
@@ -254,7 +261,7 @@ def take_sample(
     return Sample(
         tone,
         np.minimum(histograms[first], histograms[second]).sum(axis=1),
-        embeddings.vectors[rows],
+        take_roots(embeddings.vectors[rows], embedder.scaling),
         vectors[: len(rows)],
         vectors[len(rows) :],
     )
@@ -275,7 +282,7 @@ def weigh_tone(
     pictures : ndarray of shape (2, height, width, 3), uint8
         Of the network's size.
     vectors : ndarray of shape (2, dimension), float32
-        Their vectors, as they are.
+        The vectors of the unchanged pictures, as they are compared.
     embedder : PictureEmbedder
         The network.
     sample : Sample or None

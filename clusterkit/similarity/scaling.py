@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterkit.errors import InvalidInputError
-from clusterkit.similarity.nearest import unit_rows
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.arguments import check_vectors
 
@@ -21,17 +20,28 @@ _N_LOOKED_AT = 4096
 
 
 def are_probabilities(X: ArrayLike | VectorStream) -> bool:
-    """Return whether rows are probabilities, such as predictions: none negative, of sum 1."""
+    """Return whether rows are probabilities, such as predictions: none negative, of sum 1.
+
+    Not those that each have a single 1, which are their own square roots.
+    """
     is_stream = isinstance(X, VectorStream)
     rows = np.asarray(next(X.iter_batches(_N_LOOKED_AT), []) if is_stream else X)  # type: ignore[union-attr]
     if rows.ndim != 2 or not rows.size or rows.min() < 0:
         return False
-    return np.allclose(rows.sum(axis=1), 1, atol=_ROUNDING)
+    is_certain = (rows.max(axis=1) == 1).all()
+    return bool(not is_certain and np.allclose(rows.sum(axis=1), 1, atol=_ROUNDING))
 
 
-def find_scaling(X: ArrayLike | VectorStream) -> Scaling:
-    """Return how rows are compared by default: "sqrt" for probabilities, otherwise True."""
-    return "sqrt" if are_probabilities(X) else True
+def find_scaling(X: Any) -> Scaling:
+    """Return how rows are compared by default: "sqrt" for probabilities, otherwise True.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, dimension), VectorStream, Embeddings or Catalogue
+        A Catalogue knows it.
+    """
+    known: Scaling | None = getattr(X, "scaling", None)
+    return known or ("sqrt" if are_probabilities(X) else True)
 
 
 def as_scaling(normalize: Any) -> Scaling:
@@ -66,7 +76,7 @@ def scale_rows(X: ArrayLike, normalize: Scaling) -> NDArray[Any]:
     ------
     InvalidInputError
         If ``normalize`` is none of these, a number is negative for "sqrt", or as
-        :func:`~clusterkit.similarity.nearest.unit_rows`.
+        :func:`unit_rows`.
 
     Notes
     -----
@@ -84,14 +94,62 @@ def scale_rows(X: ArrayLike, normalize: Scaling) -> NDArray[Any]:
     """
     normalize = check_scaling(normalize)
     check_vectors(X)
-    if not normalize:
-        return np.asarray(X)
-    if normalize == "sqrt":
-        rows = np.asarray(X)
-        if rows.size and rows.min() < 0:
-            raise InvalidInputError(
-                "normalize='sqrt' is for probabilities and other numbers that are not negative. "
-                f"Received: {rows.min():.3g}"
-            )
-        X = np.sqrt(rows, dtype=np.result_type(rows, np.float32))
-    return unit_rows(X)
+    return unit_rows(take_roots(X, normalize)) if normalize else np.asarray(X)
+
+
+def take_roots(X: ArrayLike, normalize: Scaling) -> NDArray[Any]:
+    """Return the square roots of rows for "sqrt", otherwise the rows.
+
+    Raises
+    ------
+    InvalidInputError
+        If a number is negative for "sqrt".
+    """
+    rows = np.asarray(X)
+    if normalize != "sqrt":
+        return rows
+    if rows.size and rows.min() < 0:
+        raise InvalidInputError(
+            "normalize='sqrt' is for probabilities and other numbers that are not negative. "
+            f"Received: {rows.min():.3g}"
+        )
+    return np.sqrt(rows, dtype=np.result_type(rows, np.float32))
+
+
+def unit_rows(vectors: Any) -> NDArray[np.float32]:
+    """Scale every row to length 1; a zero row stays zero.
+
+    Parameters
+    ----------
+    vectors : array-like of shape (n, dimension)
+        Finite numbers of any magnitude.
+
+    Returns
+    -------
+    ndarray of shape (n, dimension), float32
+        A new array.
+
+    Raises
+    ------
+    InvalidInputError
+        If the array is not two-dimensional or contains NaN or infinite values.
+    """
+    check_vectors(vectors, "vectors")
+    rows = np.asarray(vectors)
+    if rows.ndim != 2:
+        raise InvalidInputError(f"vectors must have shape (n, dimension). Received: {rows.shape}")
+    if rows.dtype != np.float32:
+        rows = level_rows(rows.astype(np.float64, copy=False)).astype(np.float32)
+    # Squares of float32 numbers fit in float64, so that lengths neither overflow nor underflow.
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+    if not np.isfinite(lengths).all():
+        row = int(np.flatnonzero(~np.isfinite(lengths))[0])
+        raise InvalidInputError(f"vectors must be finite. Received: NaN or infinity in row {row}")
+    lengths[lengths == 0] = 1
+    return np.divide(rows, lengths[:, None], out=np.empty_like(rows), casting="same_kind")
+
+
+def level_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Multiply each row by a power of two so that its largest number is in [0.5, 1)."""
+    _, exponents = np.frexp(np.abs(rows).max(axis=1, initial=0))
+    return np.ldexp(rows, -exponents[:, None])

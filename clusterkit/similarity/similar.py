@@ -23,6 +23,7 @@ from clusterkit.images.thumbnails import thumbnails
 from clusterkit.similarity.catalogue import Catalogue, as_searchable
 from clusterkit.similarity.explanation import Explanation, explain_vectors, select_image
 from clusterkit.similarity.nearest import nearest_of_any_length
+from clusterkit.similarity.scaling import find_scaling
 from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.utils.arguments import check_at_least, check_seed
 from clusterkit.utils.locations import absolute, as_path, find_gone, is_gone, join, real_path
@@ -48,7 +49,8 @@ class SimilarImages(TableResult):
     rows : ndarray of shape (n_neighbors,), int64
         The neighbours' rows in ``embeddings``.
     similarities : ndarray of shape (n_neighbors,), float64
-        Cosine similarities, in [-1, 1].
+        Cosine similarities, in [-1, 1]; of class probabilities, those of their square roots, see
+        :func:`~clusterkit.similarity.scaling.scale_rows`.
     n_gone : int
         Number of nearer images left out because their files no longer exist.  If no file exists, as
         on a disk that is not mounted, none are left out.
@@ -361,7 +363,8 @@ def _search(
     """Return the nearest images of vectors, in memory or on disk."""
     if isinstance(embeddings, Catalogue):
         return embeddings.nearest(queries, n_neighbors)
-    return nearest_of_any_length(embeddings.vectors, queries, n_neighbors)
+    vectors = embeddings.vectors
+    return nearest_of_any_length(vectors, queries, n_neighbors, normalize=find_scaling(vectors))
 
 
 def _embed_query(image: Path, extractor: Extractor) -> Embeddings:

@@ -23,7 +23,7 @@ from clusterkit.similarity.image_confounders import (
     measure_confounders,
 )
 from clusterkit.similarity.nearest import nearest_others
-from clusterkit.similarity.scaling import are_probabilities
+from clusterkit.similarity.scaling import find_scaling
 from clusterkit.store.embeddings import Embeddings, RandomSample, describe_space
 from clusterkit.store.store import as_sample
 from clusterkit.utils.arguments import check_at_least, generator_from
@@ -336,11 +336,12 @@ def audit(
     outliers, hubness = [], None
     if n > 2 * _N_NEIGHBORS:
         near = np.sort(rng.choice(n, min(n, _MAX_NEAREST), replace=False))
-        distances, neighbors = nearest_others(vectors[near], _N_NEIGHBORS)
+        scaling = find_scaling(vectors[near])
+        distances, neighbors = nearest_others(vectors[near], _N_NEIGHBORS, normalize=scaling)
         hubness = _skewness(np.bincount(neighbors.ravel(), minlength=len(near)))
         findings += _report_hubs(hubness, neighbors, [embeddings.paths[row] for row in near])
-        if are_probabilities(vectors[near]):
-            # By cosine, each image of which the network is unsure would be an outlier.
+        if scaling == "sqrt":
+            # Even so, each image of which the network is unsure would be an outlier.
             distances, _ = nearest_others(correlation_rows(vectors[near]), _N_NEIGHBORS)
         outliers = [(int(near[row]), score) for row, score in _find_outliers(distances)]
         findings += _report_outliers(outliers, embeddings)

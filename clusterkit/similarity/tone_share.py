@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.similarity.nearest import FLOAT32_NOISE, unit_rows
+from clusterkit.similarity.nearest import FLOAT32_NOISE
+from clusterkit.similarity.scaling import unit_rows
 from clusterkit.utils.text import percent
 
 # A pair above this percentile is not ordinary.

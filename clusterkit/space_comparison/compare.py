@@ -13,7 +13,7 @@ import numpy as np
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.elbow.curve import all_alike
 from clusterkit.errors import ClusterkitWarning, InvalidInputError
-from clusterkit.similarity.nearest import unit_rows
+from clusterkit.similarity.scaling import unit_rows
 from clusterkit.space_comparison.accuracy import find_labels, measure_accuracy
 from clusterkit.space_comparison.scores import (
     agreement,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from clusterkit.clusterers import AffinityPropagation
 from clusterkit.clustering.evaluation import evaluate
-from clusterkit.similarity.nearest import unit_rows
+from clusterkit.similarity.scaling import unit_rows
 from clusterkit.utils.parallel import count_cpus
 from tests.benchmarks.draws import SHARED
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from clusterkit.clusterers import KMeans, MiniBatchKMeans, kmeans_sweep
 from clusterkit.clustering.cluster import cluster
-from clusterkit.similarity.nearest import unit_rows
+from clusterkit.similarity.scaling import unit_rows
 from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
 from clusterkit.utils.parallel import count_cpus

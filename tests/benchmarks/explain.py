@@ -58,8 +58,8 @@ from clusterkit.images.folder import ImageFolder, read_image
 from clusterkit.images.resizing import resize_image
 from clusterkit.images.tone import give_tone, in_grey, measure_tone
 from clusterkit.similarity.explanation import rank_similarity
-from clusterkit.similarity.nearest import unit_rows
 from clusterkit.similarity.picture_explanation import PictureEmbedder, take_sample, weigh_tone
+from clusterkit.similarity.scaling import unit_rows
 from clusterkit.similarity.similarity_maps import split_cosine
 from tests.benchmarks.draws import SHARED
 

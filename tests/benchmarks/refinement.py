@@ -23,7 +23,7 @@ import numpy as np
 
 from clusterkit.clusterers import ClusteringWarning, RefinedKMeans
 from clusterkit.clustering.evaluation import evaluate
-from clusterkit.similarity.nearest import unit_rows
+from clusterkit.similarity.scaling import unit_rows
 from clusterkit.utils.parallel import count_cpus
 from tests.benchmarks.draws import SHARED, SIDES, Draw, digits, draw_all, mnist, read_sets
 

@@ -39,7 +39,7 @@ from sklearn.linear_model import LogisticRegression
 from clusterkit.classifiers.tasks import Task
 from clusterkit.classifiers.training.heads import train_head
 from clusterkit.preparation import sample_images
-from clusterkit.similarity.nearest import unit_rows
+from clusterkit.similarity.scaling import unit_rows
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
 

@@ -48,7 +48,8 @@ import numpy as np
 
 import clusterkit as ck
 from clusterkit.images.decoding import decode_image
-from clusterkit.similarity.nearest import nearest_others, unit_rows
+from clusterkit.similarity.nearest import nearest_others
+from clusterkit.similarity.scaling import unit_rows
 from clusterkit.utils.parallel import count_cpus
 
 CLIENTS, SLOW, AWAY, SWAPS = 16, 200, 100, 20

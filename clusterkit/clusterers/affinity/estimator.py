@@ -24,8 +24,8 @@ from clusterkit.clusterers.base import (
     random_state_from,
 )
 from clusterkit.errors import InvalidInputError
-from clusterkit.similarity.nearest import find_equal, level_rows
-from clusterkit.similarity.scaling import Scaling
+from clusterkit.similarity.nearest import find_equal
+from clusterkit.similarity.scaling import Scaling, level_rows
 from clusterkit.utils.arguments import check_at_least, is_number
 from clusterkit.utils.parallel import Map, workers
 
