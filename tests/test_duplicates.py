@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageOps
 
 from clusterkit.datasets import copy_candidates
 from clusterkit.datasets.copies import (
@@ -302,6 +302,37 @@ def test_marks_on_a_plain_ground_are_no_copies() -> None:
         mark.paste("black", (*place, place[0] + 9, place[1] + 9))
         marks.append(mark)
     assert not groups_of(marks)
+
+
+def test_the_same_object_in_another_colour_is_another_picture(tmp_path: Path) -> None:
+    files = []
+    for name, colour in (("a", "green"), ("b", "red"), ("c", "green")):
+        image = Image.new("RGB", (240, 200), "white")
+        shade = scene(1, (120, 140)).convert("L")
+        shirt = ImageOps.colorize(shade, (20, 20, 20), colour)  # type: ignore[no-untyped-call]
+        image.paste(shirt, (60, 30))
+        image = ImageEnhance.Color(image).enhance(1 if name == "a" else 0.8)
+        files.append(tmp_path / f"{name}.jpg")
+        image.save(files[-1])
+    assert find_copies(files) == [(0, 2)]
+    # A split keeps them together, so that no shape is in both parts.
+    assert pair_likely_copies(files, make_thumbnails(files)) == [(0, 1), (0, 2), (1, 2)]
+    Image.open(files[0]).convert("L").save(tmp_path / "grey.jpg")
+    files.append(tmp_path / "grey.jpg")
+    assert {(0, 3), (1, 3)} <= set(find_copies(files))
+
+
+def test_a_copy_may_differ_in_corners_that_are_nearly_plain(tmp_path: Path) -> None:
+    pixels = np.full((256, 256), 120.0)
+    pixels[64:192, 64:192] = np.asarray(scene(2, (128, 128)).convert("L"))
+    ramp = np.broadcast_to(np.linspace(-8, 8, 32), (32, 32))
+    files = []
+    for name, shade in (("a", ramp), ("b", 0.6 * ramp + 0.8 * ramp.T)):
+        for corner in (slice(0, 32), slice(224, 256)):
+            pixels[corner, corner] = 120 + shade
+        files.append(tmp_path / f"{name}.png")
+        Image.fromarray(pixels.astype(np.uint8)).save(files[-1])
+    assert find_copies(files) == [(0, 1)]
 
 
 def test_an_edit_of_a_part_is_another_picture() -> None:

@@ -28,7 +28,7 @@ from clusterkit.datasets.copy_confirmation import (
 from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.images.alignment import compose, invert
 from clusterkit.images.batches import list_files
-from clusterkit.images.decoding import decode_grey
+from clusterkit.images.decoding import decode_grey, decode_image
 from clusterkit.images.folder import ImageFolder, digest_bytes, read_bytes
 from clusterkit.images.pixels import as_images, check_pixels, to_grey, to_rgb
 from clusterkit.images.resizing import resize_grey, resize_image
@@ -418,16 +418,17 @@ class _CopyGraph:
         digests = sorted(self.thumbnails[self.rows[node]].digest for node in (one, other))
         return tuple(digests) in self.apart
 
-    def _read(self, node: int, side: int) -> NDArray[np.uint8] | None:
-        """Return a grey picture with this side; None if the file can no longer be read."""
-        if side == SIDE:
+    def _read(self, node: int, side: int, in_colour: bool) -> NDArray[np.uint8] | None:
+        """Return a picture with this side; None if the file can no longer be read."""
+        if side == SIDE and not in_colour:
             return self.pictures[node]
         image = self.images[int(self.rows[node])]
         try:
             if isinstance(image, np.ndarray):
                 rgb = resize_image(np.ascontiguousarray(to_rgb(image)), (side, side))
-                return np.rint(to_grey(rgb)).astype(np.uint8)
-            return decode_grey(read_bytes(image), (side, side))[0]
+                return rgb if in_colour else np.rint(to_grey(rgb)).astype(np.uint8)
+            decode = decode_image if in_colour else decode_grey
+            return decode(read_bytes(image), (side, side))[0]
         except ImageError:
             return None
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from clusterkit.datasets.copy_candidates import SIDE, Candidates
 from clusterkit.images.alignment import Floats, align, correlate, detail, shrink, smooth, warp
+from clusterkit.images.pixels import to_grey
 from clusterkit.utils.parallel import map_ahead, serial_blas
 from clusterkit.utils.progress import progress_bar
 
@@ -38,6 +39,9 @@ _FAINT = 4.0
 # Minimum number of fields with texture.  A map, brightness and contrast have eight free parameters:
 # with these, a mark on a plain background matches any other.
 _MIN_CLEAR = 8
+# Side, in pixels, at which colours are compared, and the minimum standard deviation, in levels, of
+# a difference of colours.  Of 11,435 copies, none has one above 3.1 that is most of its colours.
+_COLOUR_SIDE, _VISIBLE = 32, 8.0
 # Minimum share of the first or the second picture that the other one shows.
 _MIN_AREA = 0.2
 # Maximum factors by which alignment may change the scale of a map, and one direction more than the
@@ -64,6 +68,8 @@ _PAIRS_AT_ONCE = 512
 # cache of a core.
 _PIXELS_AT_ONCE = 2**17
 
+_Read = Callable[[int, int, bool], NDArray[np.uint8] | None]
+
 
 class Thresholds(NamedTuple):
     """Thresholds for the agreement of aligned copies.
@@ -75,11 +81,15 @@ class Thresholds(NamedTuple):
     mean : float
         Minimum mean of the correlations of the fields with texture.
     share : float
-        Minimum share of the fields with texture whose correlation exceeds ``each``.
+        Minimum share of the fields with texture whose correlation exceeds ``each``, or whose
+        difference is faint.
     each : float
         See ``share``.
     coarse : float
         Minimum correlation of the detail of the small pictures that are used for alignment.
+    recoloured : float
+        Maximum share of the variance of the colours that the other picture's do not explain; 1 if
+        colours do not matter.
     """
 
     likeness: float
@@ -87,15 +97,16 @@ class Thresholds(NamedTuple):
     share: float
     each: float
     coarse: float
+    recoloured: float
 
 
 # Thresholds for copies.  They are strict, since slides of one template differ in a few fields only.
 # They were chosen on 60 images of each of five data sets, with 11 kinds of copies of each image: of
-# every kind, 99 % have a likeness, a mean and a share above 0.98, 0.96 and 0.97.  The last value,
-# ``coarse``, rejects nine of ten other candidates already at small sizes, and one of 400 copies.
-SURE = Thresholds(0.965, 0.94, 0.96, 0.8, 0.8)
+# every kind, 99 % have a likeness, a mean and a share above 0.98, 0.96 and 0.97.  The value
+# ``coarse`` rejects nine of ten other candidates already at small sizes, and one of 400 copies.
+SURE = Thresholds(0.965, 0.94, 0.96, 0.8, 0.8, 0.5)
 # Thresholds where missing a copy is worse than taking two slides of one template for copies.
-LIKELY = Thresholds(0.94, 0.85, 0.87, 0.5, 0.65)
+LIKELY = Thresholds(0.94, 0.85, 0.87, 0.5, 0.65, 1.0)
 
 
 @dataclass(frozen=True)
@@ -161,8 +172,8 @@ class Comparison:
     shapes : ndarray of shape (n, 2), int
         Height and width of the images from which they were made.
     read : callable
-        ``read(row, side)`` returns the grey picture of a row with this side, or None if it cannot
-        be read.
+        ``read(row, side, in_colour)`` returns the picture of a row with this side, in RGB or in
+        grey, or None if it cannot be read.
     thresholds : Thresholds
         Thresholds for copies.
     """
@@ -171,7 +182,7 @@ class Comparison:
         self,
         pictures: NDArray[np.uint8],
         shapes: NDArray[np.int64],
-        read: Callable[[int, int], NDArray[np.uint8] | None],
+        read: _Read,
         thresholds: Thresholds = SURE,
     ) -> None:
         self.pictures, self.shapes, self.thresholds = pictures, shapes, thresholds
@@ -235,7 +246,8 @@ class Comparison:
             for part in _parts(len(rows), side):
                 here = rows[part]
                 likeness[here] = self._measure_likeness(pairs[here], maps[here], side)
-        kept = likeness > 0
+        kept = np.flatnonzero(likeness)
+        kept = kept[self._agree_in_colour(pairs[kept], maps[kept])]
         return pairs[kept], maps[kept], likeness[kept]
 
     def _align(
@@ -269,21 +281,30 @@ class Comparison:
     def _measure_likeness(self, pairs: NDArray[np.int64], maps: Floats, side: int) -> Floats:
         """Return the likeness of aligned pictures; 0 for those that are not copies."""
         likeness = np.zeros(len(pairs), np.float32)
-        read = [[self.read(row, side) for row in rows] for rows in pairs.T.tolist()]
-        is_read = [[picture is not None for picture in pictures] for pictures in read]
-        known = np.flatnonzero(np.all(is_read, axis=0))
+        known, pictures = _read_both(self.read, pairs, side)
         if not len(known):
             return likeness
         # One picture of a pair may be sharper; the blur makes them alike.
-        first, second = (
-            smooth(np.array([pictures[pair] for pair in known], np.float32), _SMOOTHING * 1.4)
-            for pictures in read
-        )
+        first, second = (smooth(both, _SMOOTHING * 1.4) for both in pictures)
         seen, inside = warp(second, maps[known])
         inside &= self._masks(pairs[known], maps[known], side)
         inside &= ~(_is_clipped(first, seen, inside) | _is_clipped(seen, first, inside))
         likeness[known] = _compare_fields(first, seen, inside, self.thresholds)
         return likeness
+
+    def _agree_in_colour(self, pairs: NDArray[np.int64], maps: Floats) -> NDArray[np.bool_]:
+        """Return which aligned pictures have the same colours; one in grey agrees with any."""
+        agree = np.ones(len(pairs), bool)
+        if self.thresholds.recoloured >= 1:
+            return agree
+        known, pictures = _read_both(self.read, pairs, _COLOUR_SIDE, in_colour=True)
+        if len(known):
+            first, second = map(_colours, pictures)
+            inside = self._masks(pairs[known], maps[known], _COLOUR_SIDE)
+            inside &= warp(second[0], maps[known])[1]
+            seen = np.stack([warp(channel, maps[known])[0] for channel in second])
+            agree[known] = _explain(first, seen, inside, self.thresholds.recoloured)
+        return agree
 
     def _masks(self, pairs: NDArray[np.int64], maps: Floats, side: int) -> NDArray[np.bool_]:
         """Return which pixels to compare: of turned images only a disc, not the filled corners."""
@@ -302,6 +323,53 @@ class Comparison:
             inside &= _is_in_disc(maps[turned] @ points, second[turned], radius)
             masks[turned] = inside.reshape(-1, side, side)
         return masks
+
+
+def _read_both(
+    read: _Read, pairs: NDArray[np.int64], side: int, *, in_colour: bool = False
+) -> tuple[NDArray[np.intp], list[Floats]]:
+    """Return which pairs can be read, and their first and their second pictures."""
+    found = [[read(row, side, in_colour) for row in rows] for rows in pairs.T.tolist()]
+    is_read = [[picture is not None for picture in pictures] for pictures in found]
+    known = np.flatnonzero(np.all(is_read, axis=0))
+    return known, [np.array([one[pair] for pair in known], np.float32) for one in found]
+
+
+def _colours(pictures: Floats) -> Floats:
+    """Return the chroma of RGB pictures, as in a JPEG: shape (2, n, side, side)."""
+    grey = to_grey(pictures)
+    chroma: Floats = np.stack(
+        [0.564 * (pictures[..., 2] - grey), 0.713 * (pictures[..., 0] - grey)]
+    )
+    return chroma
+
+
+def _explain(
+    first: Floats, second: Floats, inside: NDArray[np.bool_], recoloured: float
+) -> NDArray[np.bool_]:
+    """Return for which pairs the colours are the same, but for saturation and white balance.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (2, n, side, side), float32
+        The chroma of aligned pictures.
+    inside : ndarray of shape (n, side, side), bool
+        Which pixels to compare.
+    recoloured : float
+        Maximum share of the variance that may be left.
+    """
+    total = np.maximum(inside.sum(axis=(1, 2)), 1)
+    one, other = (
+        (values - (values * inside).sum(axis=(2, 3), keepdims=True) / total[:, None, None]) * inside
+        for values in (first, second)
+    )
+    own, others, common = (
+        (a * b).sum(axis=(0, 2, 3)) / total for a, b in ((one, one), (other, other), (one, other))
+    )
+    # One factor of saturation explains this part; colours that are opposite explain nothing.
+    left = 1 - np.maximum(common, 0) ** 2 / np.maximum(own * others, 1e-6)
+    same: NDArray[np.bool_] = left * np.minimum(own, others) < _VISIBLE**2
+    return same | (left <= recoloured)
 
 
 def _parts(n: int, side: int) -> Iterator[slice]:
@@ -381,7 +449,9 @@ def _compare_fields(
     agreement = common / np.sqrt(np.maximum(own, faint / 4) * np.maximum(others, faint / 4))
     n_clear = np.maximum(is_clear.sum(axis=1), 1)
     mean = (agreement * is_clear).sum(axis=1) / n_clear
-    share = ((agreement > thresholds.each) & is_clear).sum(axis=1) / n_clear
+    # Of a field with little texture, the shadow of an edge nearby may be all that differs.
+    is_faint = np.maximum(own, others) * (1 - np.clip(agreement, 0, 1) ** 2) <= faint
+    share = (((agreement > thresholds.each) | is_faint) & is_clear).sum(axis=1) / n_clear
     lengths = np.sqrt((own * is_seen).sum(axis=1) * (others * is_seen).sum(axis=1))
     likeness: Floats = (common * is_seen).sum(axis=1) / np.maximum(lengths, 1e-6)
     is_copy = (

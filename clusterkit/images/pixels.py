@@ -118,6 +118,6 @@ def to_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.broadcast_to(pixels, (*pixels.shape[:-1], 3))
 
 
-def to_grey(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def to_grey(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the luma, from 0 to 255, of pixels of shape (..., 3)."""
     return pixels @ _LUMA
