@@ -25,6 +25,10 @@ _CLIPPED, _WHITE = 250, 235
 # A pixel is dark if all colours are below the first level, a quarter of full light, and dim if all
 # are below the second.
 _DARK, _DIM = 64, 160
+# An object on a white ground: minimum share of the outermost pixels that are white, minimum share
+# of the other pixels that are connected, and the level below which its colours are deep.
+# Overexposed photos fall into pieces: of 4,565, 1 % are one object of which a fifth is deep.
+_WHITE_EDGE, _ONE_PIECE, _DEEP = 0.8, 0.95, 96
 # In brightness, a picture may be overexposed if at most this share of it is below the middle, and
 # at least the other share is high.
 _MIDDLE, _FEW_LOW, _HIGH, _SOME_HIGH = 128, 0.2, 220, 0.2
@@ -64,6 +68,9 @@ class Tones(NamedTuple):
         that are clipped and not white.
     spread : int
         Largest difference of two pixels in any colour.
+    deep : float
+        Share of the pixels of one object on a white ground that have a deep colour or are dark; 0
+        if that is not what the picture shows.
     """
 
     dark: float
@@ -71,6 +78,7 @@ class Tones(NamedTuple):
     white: float
     tinted: float
     spread: int
+    deep: float
 
 
 class PictureQuality(NamedTuple):
@@ -161,7 +169,23 @@ def measure_tones(picture: NDArray[np.uint8]) -> Tones:
         white=(white := _share(is_white)),
         tinted=_share(is_clipped) - white,
         spread=max(int(colour.max()) - int(colour.min()) for colour in colours),
+        deep=_measure_object(picture) if white else 0.0,
     )
+
+
+def _measure_object(picture: NDArray[np.uint8]) -> float:
+    """Return the share of deep colours in one object on a white ground; 0 if there is none."""
+    from scipy.ndimage import label
+
+    faintest = picture.min(axis=2)
+    is_object = (faintest < _WHITE) | (picture.max(axis=2) < _CLIPPED)
+    edges = [is_object[0], is_object[-1], is_object[:, 0], is_object[:, -1]]
+    if not is_object.any() or _share(~np.concatenate(edges)) < _WHITE_EDGE:
+        return 0.0
+    pieces, _ = label(is_object, np.ones((3, 3)))
+    sizes = np.bincount(pieces[is_object])
+    is_whole = sizes.max() >= _ONE_PIECE * sizes.sum()
+    return _share(faintest[is_object] < _DEEP) if is_whole else 0.0
 
 
 def measure_steepness(pictures: Sequence[Lines]) -> list[float | None]:

@@ -32,6 +32,8 @@ _LIGHT = 0.01
 _CLIPPED, _INK, _WHITE = 0.85, 0.05, 0.5
 _ALSO_CLIPPED, _ALSO_INK, _TINTED = 0.8, 0.1, 0.03
 _PALE_CLIPPED, _DIM = 0.2, 0.01
+# In any case not one object on a white ground of which this share has deep colours.
+_DEEP = 0.2
 # Largest difference in a colour that is only noise.
 _PLAIN = 8
 # A kind that holds for more than this share of the images, and not only for a few, is usual.
@@ -135,6 +137,8 @@ def _find_photo_faults(
 
 def _is_blown_out(tones: Tones) -> bool:
     """Return whether a picture is overexposed."""
+    if tones.deep >= _DEEP:
+        return False
     clipped = tones.white + tones.tinted
     if clipped >= _PALE_CLIPPED and tones.dim <= _DIM:
         return True
