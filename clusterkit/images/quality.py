@@ -25,10 +25,10 @@ _CLIPPED, _WHITE = 250, 235
 # A pixel is dark if all colours are below the first level, a quarter of full light, and dim if all
 # are below the second.
 _DARK, _DIM = 64, 160
-# An object on a white ground: minimum share of the outermost pixels that are white, minimum share
-# of the other pixels that are connected, and the level below which its colours are deep.
-# Overexposed photos fall into pieces: of 4,565, 1 % are one object of which a fifth is deep.
-_WHITE_EDGE, _ONE_PIECE, _DEEP = 0.8, 0.95, 96
+# Objects on a white ground: minimum share of the outermost pixels that are white, maximum number of
+# pieces into which the other pixels fall, and the level below which their colours are deep.
+# Overexposed photos fall into many: of 4,565, 0.5 % are few pieces of which a fifth is deep.
+_WHITE_EDGE, _FEW_PIECES, _DEEP = 0.8, 10, 96
 # In brightness, a picture may be overexposed if at most this share of it is below the middle, and
 # at least the other share is high.
 _MIDDLE, _FEW_LOW, _HIGH, _SOME_HIGH = 128, 0.2, 220, 0.2
@@ -69,8 +69,8 @@ class Tones(NamedTuple):
     spread : int
         Largest difference of two pixels in any colour.
     deep : float
-        Share of the pixels of one object on a white ground that have a deep colour or are dark; 0
-        if that is not what the picture shows.
+        Share of the pixels of a few objects on a white ground that have a deep colour or are dark;
+        0 if that is not what the picture shows.
     """
 
     dark: float
@@ -169,12 +169,12 @@ def measure_tones(picture: NDArray[np.uint8]) -> Tones:
         white=(white := _share(is_white)),
         tinted=_share(is_clipped) - white,
         spread=max(int(colour.max()) - int(colour.min()) for colour in colours),
-        deep=_measure_object(picture) if white else 0.0,
+        deep=_measure_objects(picture) if white else 0.0,
     )
 
 
-def _measure_object(picture: NDArray[np.uint8]) -> float:
-    """Return the share of deep colours in one object on a white ground; 0 if there is none."""
+def _measure_objects(picture: NDArray[np.uint8]) -> float:
+    """Return the share of deep colours in a few objects on a white ground; 0 without such."""
     from scipy.ndimage import label
 
     faintest = picture.min(axis=2)
@@ -182,10 +182,8 @@ def _measure_object(picture: NDArray[np.uint8]) -> float:
     edges = [is_object[0], is_object[-1], is_object[:, 0], is_object[:, -1]]
     if not is_object.any() or _share(~np.concatenate(edges)) < _WHITE_EDGE:
         return 0.0
-    pieces, _ = label(is_object, np.ones((3, 3)))
-    sizes = np.bincount(pieces[is_object])
-    is_whole = sizes.max() >= _ONE_PIECE * sizes.sum()
-    return _share(faintest[is_object] < _DEEP) if is_whole else 0.0
+    _, n_pieces = label(is_object, np.ones((3, 3)))
+    return _share(faintest[is_object] < _DEEP) if n_pieces <= _FEW_PIECES else 0.0
 
 
 def measure_steepness(pictures: Sequence[Lines]) -> list[float | None]:

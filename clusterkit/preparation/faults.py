@@ -32,7 +32,7 @@ _LIGHT = 0.01
 _CLIPPED, _INK, _WHITE = 0.85, 0.05, 0.5
 _ALSO_CLIPPED, _ALSO_INK, _TINTED = 0.8, 0.1, 0.03
 _PALE_CLIPPED, _DIM = 0.2, 0.01
-# In any case not one object on a white ground of which this share has deep colours.
+# In any case not a few objects on a white ground, of which this share has deep colours.
 _DEEP = 0.2
 # Largest difference in a colour that is only noise.
 _PLAIN = 8
