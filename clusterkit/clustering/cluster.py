@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.images.thumbnails import thumbnails
 from clusterkit.routing.sorting import Sorting, sort_into_folders
 from clusterkit.similarity.image_confounders import remove_confounders
-from clusterkit.similarity.scaling import as_scaling, find_scaling
+from clusterkit.similarity.scaling import Scaling, as_scaling, find_scaling
 from clusterkit.store.embeddings import Embeddings, describe_space
 from clusterkit.store.store import Store, as_embeddings
 from clusterkit.store.stream import VectorStream
@@ -386,62 +387,39 @@ def cluster(
     n_clusters = _check_arguments(
         embeddings, clusterer, estimator, n_clusters, level, without=without, engine=engine
     )
-    earlier = None
+    earlier = EarlierClusters([], [])
     if previous is not None:
         earlier = check_earlier(read_earlier(previous), embeddings, is_previous=True)
         say_other_part(earlier, embeddings)
-    decisions = Decisions() if earlier is None else earlier.decisions
+    decisions, places = earlier.decisions, find_placed(earlier, embeddings)
     top5, names_from = find_classes(embeddings, store)
-    given, cleaned = embeddings, None
+    given, removed = embeddings, None
     if without:
-        cleaned = remove_confounders(embeddings, without, progress=progress)
-        embeddings = cleaned.embeddings
+        removed = remove_confounders(embeddings, without, progress=progress)
+        embeddings = removed.embeddings
     _set_scaling(estimator, clusterer, embeddings)
     vectors: Any = embeddings if isinstance(embeddings, VectorStream) else np.asarray(embeddings)
     # Use the same scaling as the clusterer.
     normalize = as_scaling(getattr(estimator, "normalize", False))
-    places = {} if earlier is None else find_placed(earlier, embeddings)
-    held = np.full(len(embeddings), FREE)
-    if earlier is not None and decisions:
-        held = hold(
-            vectors,
-            _earlier_labels(embeddings.paths, earlier, FREE),
-            decisions,
-            {row: places[path] for row, path in enumerate(embeddings.paths) if path in places},
-            normalize=normalize,
-        )
-    labels, chosen = _cluster_rest(
-        estimator,
-        embeddings,
-        held,
-        n_clusters,
-        level,
-        reserved=decisions.fixed,
-        random_state=random_state,
-        engine=engine,
-        progress=progress,
+    held = _hold(vectors, embeddings.paths, earlier, places, normalize)
+    assign = partial(
+        _cluster_rest, held=held, reserved=decisions.fixed, random_state=random_state, engine=engine
     )
-    identity = None
-    if earlier is not None:
+    labels, chosen = assign(
+        estimator, embeddings, n_clusters=n_clusters, level=level, progress=progress
+    )
+    identity = confounding = None
+    if previous is not None:
         identity = _match(estimator, embeddings, labels, held == FREE, earlier, places)
         labels = identity.labels
         decisions = _keep(decisions, earlier, embeddings.paths, places, labels)
-    confounding = None
-    if cleaned is not None:
+    if removed is not None:
         before = labels
         if embeddings is not given:
             number = n_clusters if chosen is None else chosen.k + len(np.unique(held[held >= 0]))
-            before, _ = _cluster_rest(
-                _set_scaling(_create(clusterer, random_state), clusterer, given),
-                given,
-                held,
-                number,
-                None,
-                reserved=decisions.fixed,
-                random_state=random_state,
-                progress=False,
-            )
-        confounding = describe_removal(cleaned.removals, cleaned.confounders, before, labels)
+            other = _set_scaling(_create(clusterer, random_state), clusterer, given)
+            before, _ = assign(other, given, n_clusters=number)
+        confounding = describe_removal(removed.removals, removed.confounders, before, labels)
     distances, exemplars = distances_to_centers(vectors, labels, normalize=normalize)
     name = clusterer if isinstance(clusterer, str) else type(clusterer).__name__
     chosen_names = dict(decisions.names)
@@ -460,7 +438,7 @@ def cluster(
         decisions=decisions,
         level=chosen,
         confounding=confounding,
-        notes={} if earlier is None else earlier.notes_by_image(),
+        notes=earlier.notes_by_image(),
     )
 
 
@@ -522,17 +500,32 @@ def _check_arguments(
     return n_clusters
 
 
+def _hold(
+    vectors: Any,
+    paths: list[str],
+    earlier: EarlierClusters,
+    places: dict[str, int],
+    normalize: Scaling,
+) -> NDArray[np.int64]:
+    """Return which cluster holds each image by an earlier decision."""
+    if not earlier.decisions:
+        return np.full(len(paths), FREE)
+    rows = {row: places[path] for row, path in enumerate(paths) if path in places}
+    labels = _earlier_labels(paths, earlier, FREE)
+    return hold(vectors, labels, earlier.decisions, rows, normalize=normalize)
+
+
 def _cluster_rest(
     estimator: Any,
     embeddings: Embeddings | VectorStream,
-    held: NDArray[np.int64],
-    n_clusters: int | str | None,
-    level: int | None,
     *,
+    held: NDArray[np.int64],
     reserved: frozenset[int],
+    n_clusters: int | str | None,
+    level: int | None = None,
     random_state: int | None,
-    engine: str | RayEngine = "local",
-    progress: bool,
+    engine: str | RayEngine,
+    progress: bool = False,
 ) -> tuple[NDArray[np.int64], ChosenLevel | None]:
     """Cluster the rows that no decision holds, with numbers beyond the reserved ones."""
     free = held == FREE
