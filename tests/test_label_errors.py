@@ -193,8 +193,11 @@ def test_images_that_cannot_be_read_are_in_no_fold(tmp_path: Path) -> None:
 
 def test_what_cannot_be_divided() -> None:
     data = as_data(draw_images(6), ["a"] * 4 + ["b"] * 2)
-    with pytest.raises(InvalidInputError, match="at least 3 different images to divide into 3 fo"):
+    with pytest.raises(
+        InvalidInputError, match="3 different images to divide into 3 folds"
+    ) as error:
         draw_folds(data, n_folds=3)
+    assert str(error.value).endswith("Received: 2 of b. Gather more of them, or leave them out")
     with pytest.raises(InvalidInputError, match="n_folds must be an integer of at least 3"):
         draw_folds(data, n_folds=2)
     with pytest.raises(InvalidInputError, match="at least 2 classes"):

@@ -13,7 +13,7 @@ from clusterkit.datasets.labelled_images import LabelledImages, label_tuple
 from clusterkit.datasets.places import TEST, TRAIN, VALIDATION
 from clusterkit.errors import ClusterkitWarning, InvalidInputError, Notice
 from clusterkit.utils.arguments import check_at_least, generator_from, is_number
-from clusterkit.utils.text import plural
+from clusterkit.utils.text import first_few, plural
 
 # Ratio of the largest to the smallest class above which classes are weighted.
 MAX_RATIO = 2.0
@@ -439,13 +439,14 @@ def _check_classes(
             f"every class of the test and validation images must be among the training images. "
             f"Not there: {', '.join(unknown)}"
         )
-    for name, images in sorted(known.items()):
-        # Multi-label classes are skipped, since their images also have other labels.
-        if len(images) < minimum and not data.is_multilabel:
-            raise InvalidInputError(
-                f"each class needs at least {minimum} different images {what}. "
-                f"Received: {len(images):,} of {name}"
-            )
+    counts = {name: len(images) for name, images in sorted(known.items())}
+    small = [f"{count:,} of {name}" for name, count in counts.items() if count < minimum]
+    # Multi-label classes may be small, since their images also have other labels.
+    if small and not data.is_multilabel:
+        raise InvalidInputError(
+            f"each class needs at least {minimum} different images {what}. "
+            f"Received: {first_few(small)}. Gather more of them, or leave them out"
+        )
 
 
 def _gather(rows: Iterable[int], group_of_row: NDArray[np.integer]) -> list[list[int]]:
