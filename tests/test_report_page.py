@@ -832,13 +832,15 @@ def test_axe_finds_nothing_serious(
 
 def test_findings_open_their_images(place: Place, open_page: Open, tmp_path: Path) -> None:
     path = place.found.embeddings.paths[7]
-    named = (path, "other.png", path)  # as in two pairs of copies
-    finding = Finding("outliers", False, "One is odd.", 1.0, "Look.", named)
+    other = f"{'camera_roll_' * 9}.png"
+    named = (path, other, path)  # as in two pairs of copies
+    finding = Finding("outliers", False, f"{other} is odd.", 1.0, "Look.", named)
     page = tmp_path / "report.html"
     write_report(place.found, page, audit=Audit(place.found.embeddings, [finding]))
-    tab = open_page(page)
+    tab = open_page(page, width=360)
     assert tab.locator(".findings button .cell").count() == 1
-    assert "other.png" in tab.inner_text(".findings")
+    assert other in tab.inner_text(".findings .images")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 360
     tab.click(".findings button")
     assert tab.inner_text("#details h3 >> nth=0") == path
 
