@@ -86,7 +86,7 @@ def test_a_table_of_labels(folder: Path) -> None:
         data = read_labelled(table)
     assert (data.names, data.labels, data.is_multilabel) == (["cat/0.png"], ["a"], False)
     told = " ".join(str(one.message) for one in caught)
-    assert "left out 1 files without a label" in told
+    assert "left out 1 file without a label" in told
     assert "left out 8 images" in told
 
 

@@ -150,7 +150,7 @@ def test_parts_of_a_table_are_the_split(tmp_path: Path) -> None:
             "label": list("abababaab"),
         }
     ).to_csv(tmp_path / "t.csv", index=False)
-    with pytest.warns(UserWarning, match="left out 1 files of no part for learning"):
+    with pytest.warns(UserWarning, match="left out 1 file of no part for learning"):
         data = read_labelled(tmp_path / "t.csv")
     assert data.names[-1] == "7.png"
     assert split(data, validation_split=0, random_state=0)["test"].tolist() == [5, 6, 7]

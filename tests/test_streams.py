@@ -197,7 +197,7 @@ def test_what_a_command_says_is_no_warning_of_a_library(tmp_path: Path, filters:
     done = run(tmp_path, "label-errors", "t.csv", "--network", "nn", PYTHONWARNINGS=filters)
     assert done.returncode == 1
     said = done.stderr.decode().splitlines()
-    assert said[0] == "Warning: left out 1 files without a label in t.csv"
+    assert said[0] == "Warning: left out 1 file without a label in t.csv"
     assert said[1].startswith("Error: each class needs")
 
 

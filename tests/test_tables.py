@@ -171,6 +171,9 @@ def test_a_column_may_be_named(tmp_path: Path) -> None:
         InvalidInputError, match=r"column of .*t\.csv: who, Where Is, shot. Received"
     ):
         read(tmp_path / "t.csv", label_column="nobody")
+    (tmp_path / "t.csv").write_text("filename,label,label\na.png,x,y\nb.png,x,z\n", "utf-8")
+    with pytest.raises(InvalidInputError, match="2 columns label: rename or remove all but one"):
+        read(tmp_path / "t.csv", label_column="label")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +220,10 @@ def test_parts_come_from_their_column(tmp_path: Path) -> None:
     [
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "binary data. Save it as CSV"),
         (b"\xff\xfea\0b", "utf-16 truncated data. Save it as CSV"),
-        (b'filename,label\na.png,"x\nb.png,y\n', "line 3"),
+        (b"filename,label\na.png,ca\0t\n", "binary data. Save it as CSV"),
+        (b'filename,label\na.png,x\n"b.png,y\nc.png,z\n', "line 3: .*quotation marks"),
+        (b"sep=;\r\nfilename;label\r\na.png;x;y;z\r\nb.png;x;y\r\n", "line 3: must have 2"),
+        (b"filename,cat,dog,cat\na.png,1,0,0\nb.png,0,1,0\n", "several columns of the class cat"),
         (b"filename,label\na.png,\x81\x8d\n", "neither UTF-8 nor of Windows"),
         (b"filename,label\n,x\n", "the label x has no file"),
         (b"", "at least one row"),

@@ -304,6 +304,11 @@ def _from_indicators(table: Table, columns: Sequence[int]) -> tuple[list[Any], b
     If no image has several labels, images without any have a missing label.
     """
     classes = [table.header[index] for index in columns]
+    if twice := [name for name, count in Counter(classes).items() if count > 1]:
+        raise InvalidInputError(
+            f"{table.file} has several columns of the class {twice[0]}: rename or remove all but "
+            "one"
+        )
     labels: list[Any] = []
     for line, row in enumerate(table.rows, 1):
         cells = [row[index].strip().casefold() for index in columns]
@@ -449,7 +454,9 @@ def _find_column(table: Table, name: str, option: str) -> int:
         if len(found) == 1:
             return found[0]
         if found:
-            raise InvalidInputError(f"{table.file} has {len(found)} columns {name}")
+            raise InvalidInputError(
+                f"{table.file} has {len(found)} columns {name}: rename or remove all but one"
+            )
     raise InvalidInputError(
         f"{option} must be a column of {table.file}: {', '.join(table.header)}. Received: {name}"
     )

@@ -360,14 +360,15 @@ def _from_label_csv(table: Path, *, ignore_labels: bool, **columns: Any) -> Labe
         rows = [row for row in rows if found.parts[row] != UNLABELLED]
         if len(rows) < len(files):
             warnings.warn(
-                f"left out {len(files) - len(rows):,} files of no part for learning in {table}",
+                f"left out {plural(len(files) - len(rows), 'file')} of no part for learning in "
+                f"{table}",
                 ClusterkitWarning,
                 stacklevel=3,
             )
     known = [row for row in rows if found.labels[row] is not None]
     if len(known) < len(rows):
         warnings.warn(
-            f"left out {len(rows) - len(known):,} files without a label in {table}",
+            f"left out {plural(len(rows) - len(known), 'file')} without a label in {table}",
             ClusterkitWarning,
             stacklevel=3,
         )
@@ -477,7 +478,8 @@ def _warn_of_unlisted(files: Sequence[Path], table: Path) -> None:
     }
     if unlisted := sorted(beside - listed):
         warnings.warn(
-            f"left out {len(unlisted):,} images that {table} gives no label, such as {unlisted[0]}",
+            f"left out {plural(len(unlisted), 'image')} that {table} gives no label, such as "
+            f"{unlisted[0]}",
             ClusterkitWarning,
             stacklevel=4,
         )

@@ -164,11 +164,10 @@ def sniff(file: Path) -> tuple[list[str], str, str, int]:
     text, encoding = _decode(data, file)
     if is_cut and b"\0" in data:
         text = text.rpartition("\n")[0]
-    rest, delimiter, _ = _find_delimiter(text)
-    reader = csv.reader(io.StringIO(rest, newline=""), delimiter=delimiter)
+    text, delimiter, _ = _find_delimiter(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     first = next((row for row in reader if any(map(str.strip, row))), [])
-    n_lines = reader.line_num + int(rest != text)
-    return [as_text(cell) for cell in first], delimiter, encoding, n_lines
+    return [as_text(cell) for cell in first], delimiter, encoding, reader.line_num
 
 
 def is_raw(cell: str) -> bool:
@@ -315,10 +314,11 @@ def _decode(data: bytes, file: Path) -> tuple[str, str]:
     """Return a table's text, and its encoding if not UTF-8."""
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), None)
     if encoding is None and b"\0" in data[:400]:
-        # UTF-16 without a byte order mark: one of the two bytes of a Western letter is 0.
-        even, odd = data[:400:2], data[1:400:2]
-        if b"\0" not in even or b"\0" not in odd:
-            encoding = "utf-16-le" if b"\0" not in even else "utf-16-be"
+        # UTF-16 without a byte order mark: one of the two bytes of a Western letter is 0.  A stray
+        # 0 is not enough.
+        even, odd = data[:400:2].count(0), data[1:400:2].count(0)
+        if min(even, odd) == 0 and 10 * max(even, odd) > len(data[:400:2]):
+            encoding = "utf-16-le" if even == 0 else "utf-16-be"
     try:
         text = data.decode(encoding or "utf-8", "surrogateescape" if encoding is None else "strict")
     except UnicodeDecodeError as error:
@@ -337,11 +337,12 @@ def _decode(data: bytes, file: Path) -> tuple[str, str]:
 def _find_delimiter(text: str) -> tuple[str, str, bool]:
     """Return the text, the delimiter, and whether the header lacks one name.
 
-    Excel's line with the delimiter is removed.  R writes row names without a header.
+    Excel's line with the delimiter becomes a blank one.  R writes row names without a header.
     """
     named = re.match(r"sep=(.)\r?\n", text)
     if named:
-        text = text[named.end() :]
+        # Lines keep their numbers, for messages.
+        text = f"\n{text[named.end() :]}"
     ranks = {}
     for order, delimiter in enumerate(named[1] if named else _DELIMITERS):
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
@@ -368,8 +369,10 @@ def _read_rows(
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
     rows: list[list[str]] = []
+    line = 0
     try:
         for row in reader:
+            line = reader.line_num
             if not any(cell.strip() for cell in row):
                 continue
             if not header:
@@ -380,10 +383,14 @@ def _read_rows(
                 row.pop()
             if len(row) != len(header):
                 raise InvalidInputError(
-                    f"{file}, line {reader.line_num}: must have {len(header)} columns like "
+                    f"{file}, line {line}: must have {len(header)} columns like "
                     f"the header. Received: {len(row)}"
                 )
             rows.append(row)
     except csv.Error as error:
-        raise InvalidInputError(f"cannot read {file}, line {reader.line_num}: {error}") from error
+        # A quotation mark that is not closed is in the first line of its row.
+        raise InvalidInputError(
+            f"cannot read {file}, line {line + 1}: {error}. Check its quotation marks: within a "
+            "cell each is written twice, and the cell between two more"
+        ) from error
     return header, rows
