@@ -20,6 +20,7 @@ from clusterkit.clustering.cluster import Clustering, cluster
 from clusterkit.clustering.decisions import read_edits
 from clusterkit.clustering.labelling import label
 from clusterkit.elbow.curve import elbow_curve
+from clusterkit.embedding.embed import embed
 from clusterkit.errors import (
     InvalidInputError,
     MissingDependencyError,
@@ -27,6 +28,7 @@ from clusterkit.errors import (
     Notice,
     OutputExistsError,
 )
+from clusterkit.extractors.pixels import Pixels
 from clusterkit.images.folder import ImageFolder
 from clusterkit.report import layouts, write_report
 from clusterkit.report.sheets import SIDE, make_sheets
@@ -162,6 +164,11 @@ def test_images_without_clusters_are_one(tmp_path: Path) -> None:
     data = data_of(report.path)
     assert (data["clustered"], data["next"]) == (False, 1)
     assert "without clusters yet" in report.path.read_text()
+    assert "24 images without clusters: open" in report.to_text()
+    embed(ImageFolder(tmp_path / "photos"), Pixels(), store=tmp_path / "store")
+    assert write_report(tmp_path / "store", tmp_path / "stored.html").n_images == 12
+    with pytest.raises(NotFoundError, match="nowhere"):
+        write_report(tmp_path / "nowhere", tmp_path / "none.html")
     with pytest.raises(InvalidInputError, match="there are no embedded images"):
         write_report(emb[:0], tmp_path / "none.html")
     with pytest.raises(InvalidInputError, match="holds no vectors: pass embeddings="):

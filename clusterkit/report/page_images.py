@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from clusterkit.clustering.cluster import Clustering
 from clusterkit.clustering.earlier import check_earlier, read_earlier
 from clusterkit.clustering.reopening import as_clustered, scaling_of
 from clusterkit.clustering.saved import read_clusters
+from clusterkit.datasets.tables import TABLE_SUFFIXES
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.similarity.scaling import Scaling, as_scaling, find_scaling
 from clusterkit.store.embeddings import Embeddings, describe_space
@@ -127,14 +128,13 @@ class PageImages:
 
         Distances that are unknown, as of images that were moved by hand, are those to the mean.
         """
-        distances = self.distances.copy()
-        open_ = np.isnan(distances) & (self.rows >= 0)
-        if open_.any():
-            known = self.rows >= 0
+        distances, known = self.distances.copy(), self.rows >= 0
+        is_open = np.isnan(distances) & known
+        if is_open.any():
             labels = np.full(len(self.embeddings), NOISE)
             labels[self.rows[known]] = self.labels[known]
             found, _ = distances_to_centers(self.embeddings, labels, normalize=self.normalize)
-            distances[open_] = found[self.rows[open_]]
+            distances[is_open] = found[self.rows[is_open]]
         # Infinite for images without a vector, which come last; the exemplar is first.
         distances = np.nan_to_num(distances, nan=np.inf)
         distances[self.exemplars] = -1
@@ -155,12 +155,13 @@ def read_page_images(clusters: Any, embeddings: Any = None) -> PageImages:
     if isinstance(clusters, Clustering):
         return _from_clustering(clusters, embeddings)
     if isinstance(clusters, str | Path):
-        if embeddings is None:
+        if embeddings is not None:
+            return _from_table(clusters, as_vectors(embeddings))
+        if PurePath(clusters).suffix.lower() in TABLE_SUFFIXES:
             raise InvalidInputError(
-                f"{clusters} holds no vectors: pass embeddings=, or the path of the store"
+                f"{clusters} holds no vectors: pass embeddings=, such as the path of the store"
             )
-        return _from_table(clusters, as_vectors(embeddings))
-    if clusters is not None and embeddings is not None:
+    elif clusters is not None and embeddings is not None:
         raise InvalidInputError(
             f"clusters must be a Clustering or its table. Received: {type(clusters).__name__}"
         )

@@ -74,9 +74,10 @@ class Report(Result):
     def to_text(self) -> str:
         """Return what the page holds, and how to open it."""
         size = f"{self.n_bytes / 1e6:.1f} MB"
+        n = self.n_clusters
+        clusters = f"in {plural(n, 'cluster')}" if n else "without clusters"
         lines = [
-            f"{plural(self.n_images, 'image')} in {plural(self.n_clusters, 'cluster')}: open "
-            f"{self.path} ({size}) in a browser"
+            f"{plural(self.n_images, 'image')} {clusters}: open {self.path} ({size}) in a browser"
         ]
         if self.folder is not None:
             lines.append(f"Its thumbnails are in {self.folder}: keep both together")
@@ -145,9 +146,10 @@ def write_report(
 
     Parameters
     ----------
-    clusters : Clustering, path or Embeddings
-        A clustering or its ``clusters.csv``.  Embeddings, or a store, that have no clusters yet are
-        shown as one.  The vectors of a stream, or of a large space, are read part by part.
+    clusters : Clustering, path, Embeddings or Store
+        A clustering or its ``clusters.csv``.  The images of embeddings, or of a store or its path,
+        have no clusters yet and are shown as one.  The vectors of a stream, or of a large space,
+        are read part by part.
     output : path
         The page, .html.
     embeddings : Embeddings, Store, Space, or path of a store, optional
