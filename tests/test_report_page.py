@@ -789,6 +789,10 @@ def test_one_image_and_images_without_clusters_open(
     assert tab.evaluate("Plane.place(0).every(Number.isFinite)")
     tab.evaluate("Choice.select([0]); Page.split()")
     assert labels_of(tab)[0] == 1
+    # There is no earlier table to be replaced.
+    tab.click("#download")
+    assert status(tab) == "Downloaded clusters.csv."
+    assert ".json" not in tab.inner_text("section:has(> #use)")
 
 
 def test_what_an_inspection_knows_is_shown(place: Place, open_page: Open, tmp_path: Path) -> None:

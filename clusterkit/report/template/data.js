@@ -21,6 +21,7 @@ const Data = (() => {
   const data = {
     key: given.key,
     table: given.table,
+    isClustered: given.clustered,
     n,
     paths: given.paths,
     links: given.links,

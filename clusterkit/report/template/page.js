@@ -179,7 +179,8 @@ const Page = (() => {
     get("discard").addEventListener("click", discardEarlier);
     get("download").addEventListener("click", () => {
       ClustersTable.download();
-      status(`Downloaded ${Data.table}: save it in place of the original, beside its .json file.`);
+      const place = Data.isClustered ? ": save it in place of the original, beside its .json file" : "";
+      status(`Downloaded ${Data.table}${place}.`);
     });
     let timer = 0;
     get("text").addEventListener("input", (event) => {
