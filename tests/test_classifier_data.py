@@ -197,6 +197,13 @@ def test_idx_files(tmp_path: Path) -> None:
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01 cut")
     with pytest.raises(InvalidInputError, match="is damaged"):
         read_labelled(tmp_path)
+    other = tmp_path / "test-images-idx3-ubyte"
+    other.write_bytes(idx(np.zeros((2, 3, 4), np.uint8)))
+    with pytest.raises(InvalidInputError, match="one image size. Received: 2 x 2, 4 x 3"):
+        read_labelled(tmp_path, ignore_labels=True)
+    other.write_bytes(idx(np.zeros((2, 0, 4), np.uint8)))
+    with pytest.raises(InvalidInputError, match="is empty"):
+        read_labelled(tmp_path, ignore_labels=True)
 
 
 @pytest.mark.parametrize(

@@ -452,7 +452,10 @@ def _from_idx(files: list[Path], ignore_labels: bool) -> LabelledImages:
     pairs = [read_idx_pair(file, ignore_labels=ignore_labels) for file in files]
     shapes = {images.shape[1:] for images, _ in pairs}
     if len(shapes) > 1:
-        raise InvalidInputError(f"idx files of one folder must have one image size: {shapes}")
+        sizes = ", ".join(f"{width} x {height}" for height, width, _ in sorted(shapes))
+        raise InvalidInputError(
+            f"idx files of one folder must have one image size. Received: {sizes}. Name one file"
+        )
     names, parts = [], []
     for file, (images, _) in zip(files, pairs, strict=True):
         stem = file.name[: file.name.rindex("-images")]

@@ -309,4 +309,6 @@ def _read_idx(path: Path, kind: bytes) -> NDArray[np.uint8]:
         raise InvalidInputError(
             f"{path} is damaged, or not an idx file of unsigned bytes in {n_dimensions} dimensions"
         )
+    if not math.prod(shape):
+        raise InvalidInputError(f"{path} is empty: it has the dimensions {shape}")
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
