@@ -199,7 +199,7 @@ def test_idx_files(tmp_path: Path) -> None:
         read_labelled(tmp_path)
     other = tmp_path / "test-images-idx3-ubyte"
     other.write_bytes(idx(np.zeros((2, 3, 4), np.uint8)))
-    with pytest.raises(InvalidInputError, match="one image size. Received: 2 x 2, 4 x 3"):
+    with pytest.raises(InvalidInputError, match=r"one image size. Received: 2 x 2, 4 x 3"):
         read_labelled(tmp_path, ignore_labels=True)
     other.write_bytes(idx(np.zeros((2, 0, 4), np.uint8)))
     with pytest.raises(InvalidInputError, match="is empty"):

@@ -420,8 +420,8 @@ def test_thousands_of_files_of_one_name_are_planned_quickly(tmp_path):
     ("files", "names", "mode", "message"),
     [
         (["a"], ["cat"], "hardlink", "must be one of copy, link, move. Received: 'hardlink'"),
-        (["a", "b"], ["cat"], "copy", "Received: 2 files, 1 names"),
-        (["a", "b", "c"], "cat", "copy", "Received: 3 files, 1 names"),
+        (["a", "b"], ["cat"], "copy", "Received: 2 files, 1 name"),
+        (["a", "b", "c"], "cat", "copy", "Received: 3 files, 1 name"),
         (["a", "a"], ["cat", "dog"], "copy", "Twice: .*/a"),
     ],
 )

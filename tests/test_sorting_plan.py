@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from clusterkit.errors import InvalidInputError, Notice
+from clusterkit.images.folder import ImageFolder
 from clusterkit.routing import sort_into_folders, undo
 from tests.grid_colours import without_privileges
 from tests.letters import take, texts
@@ -38,11 +39,19 @@ def test_columns_of_a_table_and_generators(tmp_path: Path) -> None:
     names = ["cat", "dog", "cat", "dog"]
     table = pd.DataFrame({"file": photos, "name": names}).iloc[::-1]
     into = tmp_path / "sorted"
-    for files, folders in ((table["file"], table["name"]), (iter(photos), iter(names))):
+    for files, folders in (
+        (table["file"], table["name"]),
+        (iter(photos), iter(names)),
+        (ImageFolder(tmp_path / "photos"), names),
+    ):
         found = sort_into_folders(files, folders, into, dry_run=True)
         assert {Path(t.source): t.folder for t in found.transfers} == dict(
             zip(photos, names, strict=True)
         )
+    with pytest.raises(InvalidInputError, match=r"files must be paths. Received: b'a.jpg'"):
+        sort_into_folders([b"a.jpg"], ["cat"], into)  # type: ignore[list-item]
+    assert sort_into_folders([], [], into).n_present == 0
+    assert not into.exists()
     # Their order counts, not their index.
     photos[0].unlink()
     with pytest.warns(Notice, match="left out: 1 of the 4 files"):
@@ -77,10 +86,10 @@ def test_a_sorted_photo_that_would_now_go_elsewhere_is_told(tmp_path: Path) -> N
     assert (done.transfers, done.n_present, texts(into)) == ([], 4, before)
 
 
-@pytest.mark.parametrize("name", [None, np.nan, pd.NA, ("train", None)])
+@pytest.mark.parametrize("name", [None, np.nan, pd.NA, ("train", None), ()])
 def test_files_without_a_name(tmp_path: Path, name: Any) -> None:
     photos = take(tmp_path / "photos")
-    message = f"2 of the 4 files have no name of a folder, such as {photos[1]}"
+    message = f"must have the name of a folder, .*: 2 files, such as {photos[1]}"
     refuse_twice(message, photos, ["cat", name, "cat", name], tmp_path / "sorted", "move")
 
 

@@ -21,7 +21,7 @@ from clusterkit.errors import (
     Notice,
     StoreError,
 )
-from clusterkit.images.folder import digest_file
+from clusterkit.images.folder import ImageFolder, digest_file
 from clusterkit.routing.manifest import Manifest, as_origins, read_manifest
 from clusterkit.routing.plan import Plan, make_plan
 from clusterkit.routing.signatures import sign_moves
@@ -100,7 +100,7 @@ class Sorting(Result):
 
 
 def sort_into_folders(
-    files: Iterable[str | Path],
+    files: ImageFolder | Iterable[str | Path],
     names: Iterable[Any],
     into: str | Path,
     *,
@@ -121,7 +121,7 @@ def sort_into_folders(
 
     Parameters
     ----------
-    files : iterable of paths
+    files : ImageFolder, Embeddings, or iterable of paths
         The files.  Files that are in their folder of ``into`` or that an earlier call sorted are
         left in place.  A file given by two paths, through a linked folder, is sorted once.
     names : iterable of the same length
@@ -179,17 +179,20 @@ def sort_into_folders(
     # Rows of pandas are counted as they come, not by their index.
     origins = as_origins(origin)
     # One text is one name: its letters would be folders.
-    files, names = as_list(files), as_list(names)
+    files, names = as_list(getattr(files, "files", files)), as_list(names)
+    if odd := [file for file in files if not isinstance(file, str | os.PathLike)]:
+        raise InvalidInputError(f"files must be paths. Received: {odd[0]!r:.60}")
     check_local(files)
     if len(files) != len(names):
         raise InvalidInputError(
-            f"there must be one name per file. Received: {len(files):,} files, {len(names):,} names"
+            f"there must be one name per file. Received: {plural(len(files), 'file')}, "
+            f"{plural(len(names), 'name')}"
         )
     nameless = [file for file, name in zip(files, names, strict=True) if _is_nameless(name)]
     if nameless:
         raise InvalidInputError(
-            f"{len(nameless):,} of the {plural(len(files), 'file')} have no name of a folder, such "
-            f"as {nameless[0]}: leave them out, or give them one"
+            f"each file must have the name of a folder, or be left out. Without one: "
+            f"{plural(len(nameless), 'file')}, such as {nameless[0]}"
         )
     into = absolute_here(into)
     if not strict and (gone := check_present(files, into)):
@@ -234,7 +237,8 @@ def sort_into_folders(
 def _is_nameless(name: Any) -> bool:
     """Return whether a name, or a level of it, is a missing value, such as of a table."""
     levels = name if isinstance(name, tuple) else (name,)
-    return any(is_missing(level) and not isinstance(level, str) for level in levels)
+    is_none = any(is_missing(level) and not isinstance(level, str) for level in levels)
+    return is_none or not levels
 
 
 def check_local(files: Iterable[str | Path]) -> None:
@@ -354,6 +358,8 @@ def _write_ahead(
     is_new: bool,
 ) -> None:
     """Write the manifest and create the folders before any transfer."""
+    if is_new and not plan.todo:
+        return  # A folder into which nothing was sorted is removed.
     known, gone = set(manifest.transfers), plan.replaced - set(plan.todo)
     new = [transfer for transfer in plan.todo if transfer not in known]
     kept = [transfer for transfer in manifest.transfers if transfer not in gone]
