@@ -23,7 +23,7 @@ from PIL import Image
 from clusterkit.clustering.cluster import Clustering, cluster
 from clusterkit.clustering.earlier import read_earlier
 from clusterkit.clustering.evaluation import evaluate
-from clusterkit.clustering.inspection import ClusterInspection, NearCluster
+from clusterkit.clustering.inspection import ClusterInspection, NearCluster, inspect_clusters
 from clusterkit.clustering.promotion import promote
 from clusterkit.embedding.embed import embed
 from clusterkit.extractors.pixels import Pixels
@@ -341,6 +341,22 @@ def test_what_is_decided_is_read_by_every_command(
     shutil.copy(csv_file, alone)
     assert read_earlier(alone).labels == labels
     assert dict(read_earlier(alone).names) == dict(earlier.names)
+
+
+def test_large_numbers_of_clusters_stay(place: Place, open_page: Open, tmp_path: Path) -> None:
+    """As of a table of one's own, in which they are dates or the numbers of albums."""
+    numbers = np.array([2**53 - 1, 20261201123000, -1])
+    found = replace(place.found, labels=numbers[place.found.labels], names={})
+    inspection = inspect_clusters(found)
+    page = write_report(found, tmp_path / "report.html", inspection=inspection).path
+    tab = open_page(page)
+    assert labels_of(tab) == found.labels.tolist()
+    assert tab.evaluate("Array.from(Data.inspection.nearest)") == inspection.nearest.tolist()
+    tab.evaluate("Page.mark([0], true)")
+    write_report(found, page, title="Again", overwrite=True)
+    reopen(tab)
+    tab.click("#keep")
+    assert tab.evaluate("[...Decisions.marks]") == [0]
 
 
 def test_decisions_are_taken_back_and_survive_a_reload(place: Place, open_page: Open) -> None:

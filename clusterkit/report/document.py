@@ -26,10 +26,12 @@ _MORE_COLORS = 60
 # Marks an image without a place on the map.
 _NOWHERE = 65_535
 _MAX_CLASSES = 5
+# The numbers of clusters, up to 2**53, as those of JavaScript.
+_CLUSTER = "<f8"
 # Attributes of an inspection with one number per image, and their missing value.
 _PER_IMAGE: dict[str, tuple[str, float]] = {
     "silhouettes": ("<f4", np.nan),
-    "nearest": ("<i4", -1),
+    "nearest": (_CLUSTER, -1),
     "is_doubtful": ("u1", 0),
     "is_odd": ("u1", 0),
 }
@@ -79,7 +81,7 @@ def make_document(
         "paths": page_images.paths,
         "links": _links(page_images, output),
         "images": _identities(page_images),
-        "clusters": _code(page_images.labels, "<i4"),
+        "clusters": _code(page_images.labels, _CLUSTER),
         "distances": _code(page_images.distances, "<f8"),
         "exemplars": np.flatnonzero(page_images.exemplars).tolist(),
         "order": _code(page_images.ranks(), "<u4"),

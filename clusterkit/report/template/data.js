@@ -27,7 +27,7 @@ const Data = (() => {
     links: given.links,
     // Eight letters for each image, which another version of the page has, too.
     images: given.images,
-    clusters: numbers(Int32Array, given.clusters),
+    clusters: numbers(Float64Array, given.clusters),
     packedClusters: given.clusters,
     distances: numbers(Float64Array, given.distances),
     exemplars: new Set(given.exemplars),
@@ -60,7 +60,7 @@ const Data = (() => {
     },
     inspection: seen && {
       silhouettes: numbers(Float32Array, seen.silhouettes),
-      nearest: numbers(Int32Array, seen.nearest),
+      nearest: numbers(Float64Array, seen.nearest),
       isDoubtful: numbers(Uint8Array, seen.is_doubtful),
       isOdd: numbers(Uint8Array, seen.is_odd),
       neighbors: seen.neighbors,

@@ -58,7 +58,7 @@ const Earlier = (() => {
   function read(key) {
     const { images, clusters, names } = JSON.parse(localStorage.getItem(imagesOf(key)));
     const actions = JSON.parse(localStorage.getItem(placeOf(key)));
-    const before = { labels: numbers(Int32Array, clusters), names: new Map(names) };
+    const before = { labels: numbers(Float64Array, clusters), names: new Map(names) };
     const after = { labels: before.labels.slice(), names: new Map(names), marks: new Set() };
     const n = before.labels.length;
     if (images.length !== LETTERS * n) throw new Error("damaged");
