@@ -235,6 +235,16 @@ def test_pixels_beside_files_and_labels_are_no_pixel_table(tmp_path: Path) -> No
     assert (data.names, data.labels) == (["a.png", "b.png"], ["x", "y"])
 
 
+def test_classes_that_are_called_by_numbers_are_no_pixels(tmp_path: Path) -> None:
+    paint(tmp_path / "1.png", tmp_path / "2.png")
+    table = tmp_path / "t.csv"
+    table.write_text("image_id,0,1,2,3\n1,0,0,1,0\n2,1,0,0,0\n", encoding="utf-8")
+    assert read_labelled(table).labels == ["2", "0"]
+    # Without a column that could name files, they are.
+    table.write_text("0,1,2,3\n0,0,1,0\n1,0,0,0\n", encoding="utf-8")
+    assert read_labelled(table).labels is None
+
+
 def test_a_pixel_table_that_excel_wrote_with_its_delimiter(tmp_path: Path) -> None:
     lines = ["sep=;", "", "label;pixel0;pixel1;pixel2;pixel3", "a;0;1;2;3", "b;4;5;6;7"]
     (tmp_path / "t.csv").write_text("\r\n".join(lines), encoding="utf-8-sig")

@@ -17,7 +17,8 @@ from clusterkit.datasets.tables import as_text, sniff
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
 from clusterkit.utils.noise import is_missing_text
 
-# A first line with more numbers than this, some of them twice, is an image.
+# A first line with more numbers than this, some of them twice, is an image; fewer columns whose
+# names are numbers are classes.
 _MANY = 16
 _PIXEL_COLUMN = re.compile(r"(pixel_?)?\d+(x\d+)?", re.IGNORECASE)
 # The last two bytes of an idx file's first four: unsigned bytes, and the number of dimensions.
@@ -41,6 +42,10 @@ def is_pixel_csv(
     labels = _labels_among(header, label_column, ignore_labels)
     pixels = [name.strip() for name in header if not (name in labels or _is_number_of_row(name))]
     if len(pixels) < 3:
+        return False
+    # Beside a column such as id, which names the files then.
+    may_be_classes = not labels and len(pixels) < min(_MANY, len(header))
+    if may_be_classes and all(map(str.isdigit, pixels)):
         return False
     odd = [name for name in pixels if not _PIXEL_COLUMN.fullmatch(name)]
     called_pixel = [name for name in pixels if name.lower().startswith("pixel")]
