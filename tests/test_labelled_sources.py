@@ -505,6 +505,17 @@ def test_predictions_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert "-0.500000" in (tmp_path / "p.csv").read_text()
 
 
+def test_the_order_of_several_labels_does_not_matter(tmp_path: Path) -> None:
+    paint(tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png")
+    table = tmp_path / "labels.csv"
+    table.write_text("path,labels\na.png,cat|dog\na.png,dog|cat\nb.png,dog\nc.png,cat\n")
+    assert [set(labels) for labels in read_labelled(table).labels] == [
+        {"cat", "dog"},
+        {"dog"},
+        {"cat"},
+    ]
+
+
 def test_classes_that_read_alike_are_named(tmp_path: Path) -> None:
     fill(tmp_path / "set", "train", classes="Cat dog")
     fill(tmp_path / "set", "test", classes="cat dog")

@@ -472,7 +472,7 @@ def _unite(
             named = "a row" if label is None else f"the label {label}"
             raise InvalidInputError(f"{table.file}: {named} has no file")
         earlier, part = known.get(name, (None, None if parts is None else parts[row]))
-        if label is not None and earlier not in (None, label):
+        if None not in (label, earlier) and _content(label) != _content(earlier):
             raise InvalidInputError(
                 f"{table.file} has two labels for {name}: {_shown(earlier)} and {_shown(label)}. "
                 f"Several labels of an image belong into one line, with {LABEL_SEPARATOR} between"
@@ -481,6 +481,11 @@ def _unite(
             raise InvalidInputError(f"{table.file} has two parts for {name}: {part}, {parts[row]}")
         known[name] = (earlier if label is None else label, part)
     return known
+
+
+def _content(label: Any) -> Any:
+    """Return one label, or several regardless of their order."""
+    return frozenset(label) if isinstance(label, tuple) else label
 
 
 def _shown(label: Any) -> str:
