@@ -1,5 +1,6 @@
 """A store is in one consistent state for readers and writers, also after kills and damage."""
 
+import errno
 import json
 import multiprocessing
 import shutil
@@ -312,6 +313,37 @@ def test_a_damaged_list_is_said_and_written_again_from_the_parts(space: Space, t
         pass
     assert Store(space.folder.parent).verify() == []
     assert np.array_equal(space.read().vectors, before.vectors)
+
+
+@pytest.mark.parametrize("kind", ["part", "list", "info"])
+def test_a_file_that_cannot_be_opened_is_not_taken_for_damaged(
+    space: Space, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(really: Callable[..., Any]) -> Callable[..., Any]:
+        def read(path: Path, *args: Any, **options: Any) -> Any:
+            if path == file:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return really(path, *args, **options)
+
+        return read
+
+    files = {"part": space.parts[1], "list": space.ledgers.list_file(), "info": space.info_file}
+    file = files[kind]
+    before, state = file.read_bytes(), space.state
+
+    with monkeypatch.context() as patch:
+        for name in ("open", "read_text"):
+            patch.setattr(Path, name, refused(getattr(Path, name)))
+        with (
+            pytest.raises(StoreError, match=r"cannot open .*: Too many open files"),
+            space.writing(),
+        ):
+            pass
+        ((_, reason),) = Store(space.folder.parent).verify()
+        assert f"cannot open {file}: Too many open files" in reason
+    assert file.read_bytes() == before
+    assert space.state == state
+    assert not list(space.folders.about.glob("*.damaged"))
 
 
 def test_a_missing_list_is_said_and_written_again_from_the_parts(space: Space) -> None:

@@ -24,6 +24,7 @@ from clusterkit.store.space_files import (
     Folders,
     Part,
     PartList,
+    UnopenedError,
     number_of,
     numbers_of,
     writer_of,
@@ -406,7 +407,13 @@ class Ledgers:
         )
 
     def _check(self, parts: Iterable[Part]) -> list[Part]:
-        """Return the descriptions of intact parts; damaged ones are set aside with a warning."""
+        """Return the descriptions of intact parts; damaged ones are set aside with a warning.
+
+        Raises
+        ------
+        UnopenedError
+            If one cannot be opened, and may be intact.
+        """
         from clusterkit.store.part_file import find_damage
 
         info, sound = self.description.info, []
@@ -459,6 +466,8 @@ def _read_or_begin(file: Path) -> PartList | None:
     """Read a list; a damaged one is started again, with a warning."""
     try:
         return PartList.read(file)
+    except UnopenedError:
+        raise
     except StoreError as error:
         warnings.warn(str(error), ClusterkitWarning, stacklevel=5)
         return PartList()

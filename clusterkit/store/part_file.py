@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clusterkit.errors import ClusterkitError, StoreError, UnreachableError
-from clusterkit.store.space_files import FLOAT16, FLOAT32, Part, is_failures
+from clusterkit.store.space_files import FLOAT16, FLOAT32, Part, UnopenedError, is_failures
 from clusterkit.utils.files import atomic_file
 from clusterkit.utils.locations import RemotePath, is_address
 
@@ -246,10 +246,17 @@ def find_damage(
         Description of the damage.
     found : Part or None
         The part as described by its own metadata.
+
+    Raises
+    ------
+    UnopenedError
+        If it cannot be opened, and may be intact.
     """
     try:
         with _opened(file) as opened:
             table = opened.read(use_threads=False)
+    except UnopenedError:
+        raise
     except StoreError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return "missing", None
@@ -311,7 +318,7 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
     options = {"pre_buffer": is_address(file), "page_checksum_verification": True}
     try:
         with ExitStack() as stack:
-            stream = stack.enter_context(file.open("rb"))
+            stream = stack.enter_context(_open(file))
             part = stack.enter_context(pq.ParquetFile(stream, **options))
             if _METADATA not in (part.metadata.metadata or {}):
                 stream.seek(0)
@@ -331,6 +338,18 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
             # Deleted by another run since it was opened.
             raise part_error(file, "missing") from FileNotFoundError(str(file))
         raise part_error(file, f"damaged or cannot be read: {_reason(error)}") from error
+
+
+def _open(file: Path) -> IO[bytes]:
+    """Open a file, and tell one that is denied, for example, from a damaged one."""
+    try:
+        return file.open("rb")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if is_address(file):
+            raise
+        raise UnopenedError(file, error) from error
 
 
 def _with_plain_lists(data: bytes) -> bytes:

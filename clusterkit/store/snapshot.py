@@ -23,7 +23,7 @@ from clusterkit.errors import ClusterkitWarning, StoreError
 from clusterkit.images.folder import FileStatus, ImageFolder
 from clusterkit.store.embeddings import Embeddings, Failure, TopClasses
 from clusterkit.store.ledgers import Ledgers
-from clusterkit.store.space_files import Part, PartList
+from clusterkit.store.space_files import Part, PartList, UnopenedError
 from clusterkit.store.stream import VectorStream
 from clusterkit.utils.locations import (
     as_path,
@@ -237,7 +237,10 @@ class Snapshot:
         strays = [Part(file.name) for file in self.folders.part_files() if file.name not in names]
         for part in [*self.listed.parts, *strays]:
             file = self.file(part)
-            damage, _ = find_damage(file, info["dimension"], info["fingerprint"], part, numbers)
+            try:
+                damage, _ = find_damage(file, info["dimension"], info["fingerprint"], part, numbers)
+            except UnopenedError as error:
+                damage = str(error)
             if damage is None:
                 continue
             if part.name in names:

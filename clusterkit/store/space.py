@@ -110,7 +110,7 @@ class Space:
         Raises
         ------
         StoreError
-            If it is of a newer format.
+            If it is of a newer format, or cannot be opened.
         """
         return self.description.read()
 

@@ -35,6 +35,16 @@ _MAX_DIMENSION = 2**24
 _SEAL = "digest"
 
 
+class UnopenedError(StoreError):
+    """A file of a space cannot be opened, so that its content may be intact."""
+
+    def __init__(self, file: Path, error: OSError) -> None:
+        super().__init__(
+            f"cannot open {file}: {error.strerror or error}. Its images are known again when it "
+            "can be read"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One file of a space.
@@ -100,6 +110,8 @@ class PartList:
 
         Raises
         ------
+        UnopenedError
+            If it cannot be opened.
         StoreError
             If it is damaged.
         """
@@ -113,7 +125,9 @@ class PartList:
                 raise ValueError("it is not a list of parts")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except OSError as error:
+            raise UnopenedError(file, error) from error
+        except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"{file} is damaged ({error}): run `clusterkit embed` again with the same "
                 "extractor; it is written again from the parts"
@@ -368,7 +382,7 @@ class Description:
         Raises
         ------
         StoreError
-            If it is of a newer format.
+            If it is of a newer format, or cannot be opened.
         """
         info = self.folders.settled(_INFO, _read_description)
         if info is None:
@@ -510,12 +524,21 @@ def _is_sound(listed: PartList) -> bool:
 
 
 def _read_description(file: Path) -> dict[str, Any] | None:
-    """Return a description, or None if it is missing or damaged."""
+    """Return a description, or None if it is missing or damaged.
+
+    Raises
+    ------
+    UnopenedError
+        If it cannot be opened.
+    """
     try:
         # Format 1 has no digest of itself.
         return read_sealed(file, required=False)
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+    except OSError as error:
+        # Otherwise the next run would write another in its place.
+        raise UnopenedError(file, error) from error
 
 
 def _find_dimension(file: Path) -> tuple[int, str] | None:
