@@ -75,8 +75,10 @@ def test_the_same_again_changes_nothing_and_other_content_is_another_space(tmp_p
     files = write_npy(tmp_path)
     store = Store(tmp_path / "store")
     first = import_vectors(**files, store=store)
+    state = first.state
     again = import_vectors(**files, store=store)
     assert again.folder == first.folder
+    assert again.state == state
     assert again.summary()["images"] == 3
     assert len(again.read()) == 3
     np.save(files["source"], VECTORS + 1)
@@ -415,6 +417,13 @@ def test_one_long_path_does_not_blow_up_the_export(tmp_path: Path) -> None:
         assert arrays["vectors"].shape == (n, 4)
         assert str(arrays["root"]) == str(tmp_path)
     assert len(import_vectors(tmp_path / "long.npz", tmp_path / "store").read()) == n
+
+
+def test_an_empty_path_is_exported(tmp_path: Path) -> None:
+    for suffix in (".npz", ".parquet", ".csv"):
+        export_embeddings(Embeddings(np.eye(1), paths=[""]), tmp_path / f"e{suffix}")
+    with np.load(tmp_path / "e.npz") as arrays:
+        assert arrays["paths"].tolist() == [""]
 
 
 def test_no_path_is_a_formula_in_csv(tmp_path: Path) -> None:

@@ -127,11 +127,15 @@ def import_vectors(
     )
     root = common_folder([os.path.dirname(file) for file in files])  # noqa: PTH120
     with store.writing(space):
-        space.check_root(as_path(root), space.known_rows())
+        known = space.known_rows()
+        space.check_root(as_path(root), known)
         rows = []
         for file, digest, vector in zip(
             files, map_ahead(_digest, files, ahead=64), vectors, strict=True
         ):
+            # The space has these vectors alone: only a changed image makes another row.
+            if file in known and known[file].digest == digest:
+                continue
             path = relative(file, root)
             rows.append(
                 Row(escape_path(path), space.root_of(as_path(root)), digest=digest, vector=vector)
@@ -452,7 +456,7 @@ def _write_npz(
     NumPy pads each path to the length of the longest, so the paths are compressed and written a few
     rows at a time.
     """
-    width = max(map(len, paths), default=1)
+    width = max([1, *map(len, paths)])
     step = max(1, _TEXT_BYTES // (4 * width))
     with zipfile.ZipFile(stream, "w") as archive:
         with archive.open("vectors.npy", "w", force_zip64=True) as member:
