@@ -22,6 +22,8 @@ from clusterkit.utils.locations import as_path, glob
 from clusterkit.utils.memory import available_memory
 from clusterkit.utils.text import did_you_mean
 
+# Longest name of an extractor in bytes: that of a folder, without the start of the fingerprint.
+_MAX_NAME = 255 - len("-01234567")
 # A space is large if its vectors take more bytes than this, or than this share of the free memory.
 # The first limit usually applies, so that the result does not depend on the machine.
 _LARGE_BYTES, _LARGE_SHARE = 2**30, 0.25
@@ -332,10 +334,12 @@ class Store:
             the description's ``vectors``, if it has any.
         """
         name = describe_space(description)
-        if name.startswith(".") or any(character in name for character in "/\\\0"):
+        is_long = len(os.fsencode(description["extractor"])) > _MAX_NAME
+        if is_long or name.startswith(".") or any(character in name for character in "/\\\0"):
             raise InvalidInputError(
-                "the name of an extractor is that of its folder in the store, without slashes and "
-                f"without a dot at the start. Received: {description['extractor']!r}"
+                f"the name of an extractor is that of its folder in the store: up to {_MAX_NAME} "
+                "bytes, without slashes and without a dot at the start. "
+                f"Received: {description['extractor']!r}"
             )
         space = Space(self.folder / name, description)
         recorded = space.read_info()
