@@ -418,6 +418,8 @@ def test_rows_are_taken_in_the_order_that_is_asked_for(space: Space) -> None:
     stream = space.stream()
     rows = np.array([300, 2, -1, 5, 2])
     taken = stream.take(rows)
+    mask = np.isin(np.arange(len(stream)), rows)
+    assert stream.take(mask).paths == [stream.paths[row] for row in np.flatnonzero(mask)]
     assert taken.paths == [stream.paths[row] for row in rows]
     np.testing.assert_array_equal(taken.vectors, space.read()[taken.paths].vectors)
 

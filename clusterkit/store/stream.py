@@ -179,13 +179,15 @@ class VectorStream:
             selections=self.selections,
         )
 
-    def take(self, rows: NDArray[np.int64], *, progress: bool = False) -> Embeddings:
+    def take(
+        self, rows: NDArray[np.int64] | NDArray[np.bool_], *, progress: bool = False
+    ) -> Embeddings:
         """Load some images.
 
         Parameters
         ----------
-        rows : ndarray of shape (m,), int
-            Row numbers, in any order; as in an array, negative ones count from the end.
+        rows : ndarray of shape (m,), int, or of shape (n,), bool
+            Row numbers, in any order; as in an array, negative ones count from the end.  Or a mask.
         progress : bool
             Whether to show a progress bar over the parts.
 
@@ -194,7 +196,8 @@ class VectorStream:
         Embeddings
             One row per row number, in their order.
         """
-        rows = np.arange(len(self))[np.asarray(rows, np.int64)]
+        asked, whole = np.asarray(rows), np.arange(len(self), dtype=np.int64)
+        rows = whole[asked if asked.dtype == np.bool_ else asked.astype(np.int64)]
         chosen = np.zeros(len(self), np.bool_)
         chosen[rows] = True
         some = self.select(chosen)
