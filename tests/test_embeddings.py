@@ -221,6 +221,7 @@ def test_files_are_absolute(emb: Embeddings) -> None:
         (np.array([[1e39, 1.0]]), "range of float32"),
         ([[1.0, 10**400]], "range of float32"),
         (np.array([[1j, 1.0]]), "complex numbers"),
+        (np.array([["2026-12-01"]], "datetime64[D]"), "dates or times"),
         ([["a", "b"]], "could not convert"),
     ],
 )

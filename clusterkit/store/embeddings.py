@@ -397,6 +397,9 @@ def _as_float32(given: Any) -> NDArray[np.float32]:
             if given.ndim == 1 and given.dtype == np.object_:
                 # A column of a data frame, with a vector in each cell.
                 given = list(given)
+            elif given.dtype.kind in "mM":
+                # NumPy would count the days or seconds.
+                raise TypeError("dates or times")
         with np.errstate(over="raise"):
             return np.asarray(given, dtype=np.float32)
     except (FloatingPointError, OverflowError):
