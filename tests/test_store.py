@@ -1,5 +1,6 @@
 """The store on disk: damage, locks, full disks and read-only folders."""
 
+import errno
 import json
 import os
 import shutil
@@ -211,6 +212,27 @@ def test_a_space_is_a_folder_of_the_store(tmp_path: Path) -> None:
     for name in ("a/b", "../b", "x" * 250):
         with pytest.raises(InvalidInputError, match=f"slashes and .* Received: '{name}'"):
             Store(tmp_path).open_space({"extractor": name, "fingerprint": "0" * 64, "dimension": 3})
+
+
+def test_the_default_does_not_change_while_it_cannot_be_read(
+    space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(space.folder.parent)
+    store.use("own")
+    other = store.open_space(SPACE | {"extractor": "other", "fingerprint": "fedcba9876543210"})
+    other.append([make_row(1)])
+
+    def refuse(file: Path, **_: object) -> str:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", refuse)
+        with (
+            pytest.raises(StoreError, match=r"store\.json.*: Too many open files\. Make it"),
+            store.writing(other),
+        ):
+            pass
+    assert store.space().folder == space.folder
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

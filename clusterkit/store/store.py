@@ -91,11 +91,22 @@ class Store:
         return space
 
     def _read_default(self) -> str | None:
-        """Return the name of the default space's folder, if one was recorded."""
+        """Return the name of the default space's folder, if one was recorded.
+
+        Raises
+        ------
+        StoreError
+            If the file cannot be opened: another space would be the default without a word.
+        """
         try:
             name = read_sealed(self.default_file).get("default")
-        except (OSError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None  # of an earlier version, or damaged
+        except OSError as error:
+            raise StoreError(
+                f"cannot read {self.default_file}, which names the default space: "
+                f"{error.strerror or error}. Make it readable, and run again"
+            ) from error
         return name if isinstance(name, str) else None
 
     def _write_default(self, space: Space) -> None:
