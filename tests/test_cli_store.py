@@ -47,6 +47,7 @@ def test_embed_prunes_on_demand(project: Path) -> None:
     (project / "photos/000.png").unlink()
     embed = ("embed", "photos", "--weights", "weights.h5", "--json")
     assert json.loads(run(*embed).stdout)["pruned"] == 0
+    assert "Gone: 1 file, still in the store" in run(*embed[:-1]).stderr
     document = json.loads(run(*embed, "--prune").stdout)
     assert (document["images"], document["reused"], document["pruned"]) == (5, 5, 1)
     assert len(Store().space().read()) == 5

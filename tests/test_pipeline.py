@@ -366,9 +366,13 @@ def test_a_deleted_file_keeps_its_row_until_it_is_pruned(photos: Path, store: Pa
     run(photos, store)
     (photos / "000.png").unlink()
     (photos / "006.png").unlink()
-    assert run(photos, store).pruned == 0
+    report = run(photos, store)
+    assert (report.pruned, report.gone) == (0, 1)  # 006.png was broken: it is in no result.
+    assert ", 1 gone (" in report.to_text()
     assert len(rows_of(store)) == 20
-    assert run(photos, store, prune=True).pruned == 2
+    report = run(photos, store, prune=True)
+    assert (report.pruned, report.gone) == (2, 0)
+    assert ", 2 forgotten (" in report.to_text()
     assert len(rows_of(store)) == 18
     emb = Store(store).space().read()
     assert "000.png" not in emb.paths

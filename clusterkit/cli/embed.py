@@ -18,6 +18,7 @@ from clusterkit.cli.options import (
 )
 from clusterkit.cli.outputs import Outputs, notice, outputs, say_result
 from clusterkit.errors import InvalidInputError
+from clusterkit.utils.text import plural
 
 if TYPE_CHECKING:
     from clusterkit.embedding.embed import EmbedReport
@@ -162,6 +163,12 @@ def _print(report: "EmbedReport") -> None:
     for path, reason in report.failures:
         notice(f"Not embedded: {path}: {reason}")
     say_result(report)
+    if report.gone:
+        notice(
+            f"Gone: {plural(report.gone, 'file')}, still in the store and in all results: forget "
+            "those that were deleted with --prune; those that were moved are found after "
+            "`clusterkit embed` on the folder that they are in now."
+        )
     if report.space != report.default_space:
         notice(
             f"Commands still use {report.default_space}: choose {report.space} with "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from clusterkit.store.part_file import Row
 from clusterkit.store.space import PART_ROWS, Space
 from clusterkit.store.space_files import FLOAT16
 from clusterkit.store.store import Store, as_store
+from clusterkit.utils.locations import find_gone, is_address, join
 from clusterkit.utils.ray_engine import RayEngine, as_engine
 from clusterkit.utils.text import plural, unescape_path
 
@@ -64,6 +66,9 @@ class EmbedReport(Result):
         Name of the folder of the store's default space.
     shard : str or None
         Which shard of the images it was, such as ``"3/8"``; its numbers are those of its images.
+    gone : int
+        Number of embedded files of the folder that no longer exist, whose rows are kept; 0 for a
+        shard.
     """
 
     images: int
@@ -78,6 +83,7 @@ class EmbedReport(Result):
     root: str
     default_space: str
     shard: str | None = None
+    gone: int = 0
 
     @property
     def failed(self) -> int:
@@ -100,9 +106,11 @@ class EmbedReport(Result):
     def to_text(self) -> str:
         """Return the numbers of images, as one line."""
         which = "" if self.shard is None else f"shard {self.shard}, "
+        pruned = f", {self.pruned:,} forgotten" if self.pruned else ""
+        gone = f", {self.gone:,} gone" if self.gone else ""
         return (
             f"{which}{plural(self.images, 'image')}: {self.embedded:,} embedded, "
-            f"{self.reused:,} reused, {self.failed:,} failed "
+            f"{self.reused:,} reused, {self.failed:,} failed{pruned}{gone} "
             f"({self.extractor}, {self.dimension} dimensions, {self.seconds:.1f} s)"
         )
 
@@ -248,7 +256,7 @@ def embed_to_store(
         extractor = recall_extractor(extractor, store)
     _check_extractor(extractor)
     space = store.open_space(describe(extractor) | ({"vectors": FLOAT16} if half else {}))
-    all_images, pruned = images, 0
+    all_images, pruned, gone = images, 0, 0
     if part is not None:
         images = part.select(images, space.place)
     with store.writing(space) if part is None else store.adding(space, part.writer):
@@ -262,6 +270,7 @@ def embed_to_store(
             run_on_ray(run, store, space, on_ray)
         if part is None:
             pruned = space.clean(prune=prune)
+            gone = _count_gone(space, known, images)
     if part is not None:
         space.settle()
     default = store.default or space
@@ -278,7 +287,21 @@ def embed_to_store(
         root=str(images.root),
         default_space=default.folder.name,
         shard=None if part is None else str(part),
+        gone=gone,
     )
+
+
+def _count_gone(space: Space, known: Known, images: ImageFolder) -> int:
+    """Return how many files of the folder are gone, though the space still has their rows."""
+    folder = join(images.root).rstrip(os.sep) + ("/" if is_address(images.root) else os.sep)
+    present = {join(images.root, path) for path in images.paths}
+    gone = find_gone(
+        file
+        for file, row in known.rows.items()
+        if row.error is None and file.startswith(folder) and file not in present
+    )
+    # Without the rows of moved files, which have been dropped.
+    return len(gone & space.known_rows().keys()) if gone else 0
 
 
 def _check_extractor(extractor: Any) -> None:
