@@ -6,13 +6,20 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
 
+from clusterkit.classifiers.classifier import Classifier
+from clusterkit.classifiers.comparison.compare import compare_networks
+from clusterkit.classifiers.label_errors import find_label_errors
+from clusterkit.classifiers.train import train_classifier
 from clusterkit.cli import main
+from clusterkit.errors import InvalidInputError
 
 HEADER = "label,pixel0,pixel1,pixel2,pixel3"
 GOOD = "0,2,3,4,5"
@@ -136,6 +143,21 @@ def test_training_is_refused(name: str, command: list[str], tmp_path: Path) -> N
     assert error.startswith("Error: ")
     assert message in error
     assert [entry.name for entry in tmp_path.iterdir()] == ["source"], "something was written"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda other: train_classifier("none", "x.keras", other),
+        lambda other: find_label_errors("none", other),
+        lambda other: compare_networks("none", {"nn": other}),
+    ],
+    ids=["train", "label errors", "compare"],
+)
+def test_what_is_no_classifier(call: Callable[[Any], Any]) -> None:
+    for other in ("nn", LogisticRegression(), Classifier):
+        with pytest.raises(InvalidInputError, match="must be a Classifier, such as"):
+            call(other)
 
 
 def test_in_a_process_of_its_own(tmp_path: Path) -> None:

@@ -663,6 +663,22 @@ def _check_validation(given: Any) -> tuple[Any, list[Any]]:
     return X, y
 
 
+def check_classifier(classifier: Any) -> None:
+    """Check a classifier and its parameters before anything is read or trained.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is no :class:`Classifier`, or as for :func:`check_parameters`.
+    """
+    if not isinstance(classifier, Classifier):
+        raise InvalidInputError(
+            'classifier must be a Classifier, such as Classifier("xception"). Received: '
+            f"{classifier!r:.100}"
+        )
+    check_parameters(classifier.get_params())
+
+
 def check_parameters(parameters: Mapping[str, Any]) -> None:
     """Check the parameters of a classifier before anything is read or trained.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from clusterkit.classifiers.classifier import Classifier, check_parameters
+from clusterkit.classifiers.classifier import Classifier, check_classifier
 from clusterkit.classifiers.confident_learning import find_errors
 from clusterkit.classifiers.tasks import MULTILABEL, Task, as_labels
 from clusterkit.classifiers.train import read_inputs, take_known_weights
@@ -279,8 +279,8 @@ def find_label_errors(
     >>> found = find_label_errors("photos/", Classifier("xception"))  # doctest: +SKIP
     >>> print(found.to_text())  # doctest: +SKIP
     """
+    check_classifier(classifier)
     classifier = clone(classifier)
-    check_parameters(classifier.get_params())
     take_known_weights(classifier, store)
     data = source if isinstance(source, LabelledImages) else read_labelled(source)
     folds = draw_folds(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.classifier import Classifier, check_parameters
+from clusterkit.classifiers.classifier import Classifier, check_classifier
 from clusterkit.classifiers.evaluation import ClassificationReport
 from clusterkit.classifiers.features import read_features
 from clusterkit.classifiers.model_file import check_model_path
@@ -169,7 +169,7 @@ def train_classifier(
         If the output exists and ``overwrite`` is false.
     """
     started = time.monotonic()
-    check_parameters(classifier.get_params())
+    check_classifier(classifier)
     take_known_weights(classifier, store)
     output = check_model_path(output, overwrite=overwrite)
     with locked_output(output):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterkit.classifiers.classifier import Classifier, check_parameters
+from clusterkit.classifiers.classifier import Classifier, check_classifier
 from clusterkit.classifiers.comparison.records import (
     OWN,
     NetworkRecord,
@@ -149,7 +149,7 @@ def _named(
     for name, classifier in networks.items():
         if not name or name == OWN or name != Path(name).name:
             raise InvalidInputError(f"a network's name must be a file's name. Received: {name!r}")
-        check_parameters(classifier.get_params())
+        check_classifier(classifier)
     return dict(networks)
 
 
