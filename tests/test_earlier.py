@@ -66,8 +66,9 @@ def test_the_table_alone_will_do(table: Path, origin: str | None) -> None:
 
 @pytest.mark.parametrize("cluster", ["fox", "-2"])
 def test_only_numbers_can_be_kept(table: Path, cluster: str) -> None:
-    table.write_text(f"path,cluster\na.png,{cluster}\n")
-    with pytest.raises(InvalidInputError, match=f"Received: cluster {cluster} in .*clusters.csv"):
+    table.write_text(f"path,cluster\na.png,2\nb.png,{cluster}\n")
+    message = f"Received: cluster {cluster} in .*clusters.csv, for b.png"
+    with pytest.raises(InvalidInputError, match=message):
         read_earlier(table)
 
 

@@ -130,9 +130,12 @@ def _earlier(table: ClustersTable, origin: Origin | None) -> EarlierClusters:
     """Compare a table with its description."""
     numbers = [label for label in table.clusters if isinstance(label, int) and label >= NOISE]
     if len(numbers) < len(table.clusters):
-        others = [label for label in table.clusters if isinstance(label, str) or label < NOISE]
+        # One word makes all labels text.
+        rows = range(len(table.clusters))
+        row = next((row for row in rows if not _is_number(table.clusters[row])), 0)
         raise InvalidInputError(
-            f"only numbers from {NOISE} can be kept. Received: cluster {others[0]} in {table.file}"
+            f"clusters must be numbers from {NOISE}; their names belong in the column name. "
+            f"Received: cluster {table.clusters[row]} in {table.file}, for {table.paths[row]}"
         )
     if max(numbers) > MAX_CLUSTER:
         raise InvalidInputError(
@@ -167,6 +170,14 @@ def _earlier(table: ClustersTable, origin: Origin | None) -> EarlierClusters:
         _next_number([*present, *known.clusters.values()], names, decisions),
         table.notes,
     )
+
+
+def _is_number(label: int | str) -> bool:
+    """Return whether a label, perhaps as text, can be the number of a cluster or noise."""
+    try:
+        return float(label) >= NOISE
+    except ValueError:
+        return False
 
 
 def _next_number(labels: list[int], names: Mapping[int, str], decisions: Decisions) -> int:
