@@ -212,6 +212,9 @@ def test_bad_labels(write, paths, lines, message):
 def test_file_against_folders_and_against_labels(write):
     clusters = write("clusters.csv", "path,cluster", "cat/1.jpg,4", "cat/2.jpg,4", "dog/3.jpg,5")
     assert evaluate(None, clusters).matching == {4: "cat", 5: "dog"}
+    assert evaluate("folders", clusters).matching == {4: "cat", 5: "dog"}
+    result = CliRunner().invoke(main, ["evaluate", str(clusters), "--labels", "folders"])
+    assert (result.exit_code, result.stderr) == (0, "")
     labels = write("labels.csv", "filename,label", "1.jpg,old", "2.jpg,new", "9.jpg,new", "3.jpg,")
     evaluation = evaluate(labels, clusters)
     assert (evaluation.n, evaluation.n_unlabelled, evaluation.n_unused) == (2, 1, 1)

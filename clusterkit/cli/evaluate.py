@@ -49,8 +49,10 @@ def evaluate(
     from clusterkit import plots
     from clusterkit.clustering.evaluation import evaluate as evaluate_table
 
+    if str(labels) == "folders":
+        labels = None
     if labels is None:
-        notice_unused("--labels is not given", *COLUMNS)
+        notice_unused("no table is given with --labels", *COLUMNS)
     evaluation = evaluate_table(labels, clusters_csv, store=store, **columns)
     _print_left_out(evaluation, labels)
     outputs.draw(lambda: plots.CrosstabDisplay.from_evaluation(evaluation))

@@ -136,7 +136,9 @@ def resize_option(default: str | None = "stretch") -> Decorator:
 labels_option = click.option(
     "--labels",
     type=LocalPath(dir_okay=False),
-    help="A table of files and labels.  [default: the name of each image's folder]",
+    metavar="FILE|folders",
+    help="A table of files and labels, or folders: the name of each image's folder.  "
+    "[default: folders]",
 )
 
 # Where labels are optional, the names of folders are labels only on request.

@@ -14,7 +14,13 @@ from clusterkit.clustering.agreement import Evaluation, measure_agreement
 from clusterkit.clustering.earlier import read_earlier
 from clusterkit.clustering.moved_files import present_paths
 from clusterkit.clustering.saved import ClustersTable, Origin, read_clusters
-from clusterkit.datasets.labels import KnownLabels, is_named, labels_from_folders, read_labels
+from clusterkit.datasets.labels import (
+    FOLDERS,
+    KnownLabels,
+    is_named,
+    labels_from_folders,
+    read_labels,
+)
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.store.store import Store
 from clusterkit.utils.locations import as_path
@@ -34,12 +40,13 @@ def evaluate(
 
     Parameters
     ----------
-    labels : sequence of length n, path, mapping of path to label, or None
+    labels : sequence of length n, path, mapping of path to label, "folders" or None
         The true label of each image; or a table of files and labels, see
-        :func:`~clusterkit.datasets.labels.read_labels`; or None for the names of the images'
-        folders.  Images with a missing label (None, NaN, an empty string) are left out and counted
-        in ``n_unlabelled``, images with a missing cluster in ``n_unused``.  A pandas Series whose
-        index is text, each once, is a mapping, if the images of the clusters are known.
+        :func:`~clusterkit.datasets.labels.read_labels`; or None or ``"folders"`` for the names of
+        the images' folders.  Images with a missing label (None, NaN, an empty string) are left out
+        and counted in ``n_unlabelled``, images with a missing cluster in ``n_unused``.  A pandas
+        Series whose index is text, each once, is a mapping, if the images of the clusters are
+        known.
     clusters : sequence of int or str of length n, Clustering, or path
         The cluster of each image, in the same order; or a clustering or its ``clusters.csv``, for
         labels of any kind; or a pandas Series with the images as its index.  Noise is -1, ``-1.0``,
@@ -80,6 +87,8 @@ def evaluate(
     >>> evaluation.accuracy, evaluation.matching
     (0.8, {0: 'cat', 1: 'dog'})
     """
+    if isinstance(labels, str | os.PathLike) and str(labels) == FOLDERS:
+        labels = None
     paths, given, names = _open_clusters(clusters)
     if paths is not None and is_named(labels):
         labels = dict(labels.items())

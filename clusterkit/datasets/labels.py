@@ -15,6 +15,9 @@ from clusterkit.datasets.tables import as_text
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.utils.text import first_few, plural
 
+# In place of a table: the labels are the names of the images' folders.
+FOLDERS = "folders"
+
 
 def labels_from_folders(paths: Sequence[str]) -> list[str]:
     """Return the name of each image's folder as its label.

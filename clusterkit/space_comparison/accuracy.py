@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clusterkit.clusterers.base import ClusteringWarning
 from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clustering.evaluation import evaluate
-from clusterkit.datasets.labels import align_labels, labels_from_folders, read_labels
+from clusterkit.datasets.labels import FOLDERS, align_labels, labels_from_folders, read_labels
 from clusterkit.errors import ClusterkitWarning, Notice
 from clusterkit.similarity.scaling import find_scaling
 from clusterkit.space_comparison.shared_images import Opened
@@ -20,8 +20,6 @@ from clusterkit.utils.noise import is_missing
 from clusterkit.utils.text import first_few
 
 Labels = list[str | None]
-# The labels are the names of the images' folders.
-FOLDERS = "folders"
 
 
 def find_labels(labels: Any, space: Opened, rows: NDArray[np.int64], **columns: Any) -> Labels:
