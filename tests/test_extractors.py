@@ -263,7 +263,8 @@ def test_a_download_that_fails_names_the_way_out(
     for proxy in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(proxy, "http://127.0.0.1:9")
     with pytest.raises(
-        WeightsError, match=r"cannot download .* mobilenet .*--weights FILE.*-e pixels"
+        WeightsError,
+        match=r"cannot download .* mobilenet .*--weights FILE.*-e pixels.*--network two-conv",
     ):
         KerasApplication("mobilenet", **EXACT).extract(pixels("mobilenet", 1))
 

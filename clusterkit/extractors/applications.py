@@ -339,7 +339,8 @@ class KerasApplication(Extractor):
                 "network connection give a local file: --weights FILE, or weights=FILE in Python. "
                 "What works without weights: `-e pixels`, or an autoencoder of your own "
                 "(`clusterkit train autoencoder`); both group photos by colour and tone, not by "
-                "what they show. `clusterkit demo` runs the whole chain on sample images"
+                "what they show; and classifiers that are trained from scratch, such as `--network "
+                "two-conv`. `clusterkit demo` runs the whole chain on sample images"
             )
         return f"{file} does not hold weights of {self.network} ({reason})"
 
