@@ -18,6 +18,7 @@ from clusterkit.classifiers.label_errors import LabelErrors
 from clusterkit.classifiers.predict import Prediction, Predictions
 from clusterkit.clustering.cluster import cluster
 from clusterkit.clustering.evaluation import evaluate
+from clusterkit.clustering.inspection import inspect_clusters
 from clusterkit.clustering.levels import find_levels
 from clusterkit.clustering.matching import match_clusters
 from clusterkit.elbow.curve import elbow_curve
@@ -130,6 +131,13 @@ def test_results_with_images_show_them(tmp_path: Path) -> None:
     assert tags.counts["tr"] == 3
     assert 2 <= len(tags.pictures) == len(emb)
     assert (14, 72) in [size_of(picture) for picture in tags.pictures]
+    inspection = inspect_clusters(groups)
+    shown = sum(
+        len(part(label))
+        for label in groups.sizes
+        for part in (inspection.central, inspection.doubtful, inspection.odd)
+    )
+    assert len(Tags(inspection._repr_html_()).pictures) == shown > 2
     predictions = Predictions([Prediction(str(photos / "001.png"), ("cat",), {"cat": 1.0})], [])
     assert [size_of(one) for one in Tags(predictions._repr_html_()).pictures] == [(72, 60)]
     for file in photos.iterdir():

@@ -57,7 +57,7 @@ from clusterkit.utils.text import first_few, join_lines, plural
 # Extractors whose vectors are nearly the pixels.
 _BY_TONE = frozenset({"pixels", "autoencoder"})
 # In a notebook: the largest number of clusters whose pictures are shown, and pictures of each.
-_MAX_PICTURED, _N_CENTRAL = 20, 5
+MAX_PICTURED, _N_CENTRAL = 20, 5
 
 
 @dataclass(eq=False, repr=False)
@@ -199,7 +199,7 @@ class Clustering(TableResult):
         rows = [[label, size, self.names.get(label, "")] for label, size in self.sizes.items()]
         header = ["cluster", "images", "name"]
         root, paths = self.embeddings.root, self.embeddings.paths
-        if root is None or len(rows) > _MAX_PICTURED:
+        if root is None or len(rows) > MAX_PICTURED:
             return Rows(header, rows)
         order = np.argsort(self.distances, kind="stable")
         central = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.clusterers.distances import cluster_means, silhouettes
-from clusterkit.clustering.cluster import Clustering
+from clusterkit.clustering.cluster import MAX_PICTURED, Clustering
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.errors import InvalidInputError
+from clusterkit.images.thumbnails import thumbnails
 from clusterkit.similarity.correlation import correlation_rows
 from clusterkit.similarity.scaling import are_probabilities, as_scaling, scale_rows
 from clusterkit.store.embeddings import Embeddings
+from clusterkit.utils.html import Markup
 from clusterkit.utils.noise import NOISE, cluster_text
 from clusterkit.utils.outliers import UNUSUAL, modified_z_scores
 from clusterkit.utils.parallel import workers
@@ -158,6 +161,24 @@ class ClusterInspection(TableResult):
             strict=True,
         )
         return Rows(columns, [list(row) for row in values], decimals=6)
+
+    def _table_shown(self) -> Rows:
+        """Return one row per cluster, with pictures of its central, doubtful and odd images."""
+        emb, sizes = self.clustering.embeddings, self.clustering.sizes
+        header = ["cluster", "images", "silhouette"]
+        rows = [[label, size, self.mean_silhouette(label)] for label, size in sizes.items()]
+        if emb.root is None or len(rows) > MAX_PICTURED:
+            return Rows(header, rows)
+        found = [[self.central(label), self.doubtful(label), self.odd(label)] for label in sizes]
+        flat = (row for some in found for part in some for row in part)
+        pictures = iter(thumbnails(emb.root / emb.paths[row] for row in flat))
+        return Rows(
+            [*header, "central", "doubtful", "odd"],
+            [
+                [*row, *(Markup(" ".join(itertools.islice(pictures, len(part)))) for part in some)]
+                for row, some in zip(rows, found, strict=True)
+            ],
+        )
 
 
 def inspect_clusters(clustering: Clustering) -> ClusterInspection:
