@@ -235,8 +235,9 @@ def test_nothing_waits_for_what_is_no_regular_file(tmp_path: Path) -> None:
     (tmp_path / "zero.png").symlink_to("/dev/zero")
     (tmp_path / "folder.png").mkdir()
     for name in ("pipe.png", "zero.png", "folder.png"):
+        why = "a folder, not an image" if name == "folder.png" else "not a regular file"
         for read in (read_bytes, digest_file):
-            with pytest.raises(ImageError, match="not a regular file"):
+            with pytest.raises(ImageError, match=why):
                 read(tmp_path / name)
 
 

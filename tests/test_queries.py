@@ -72,7 +72,7 @@ def test_a_query_names_what_is_wrong(photos: Path, emb: Embeddings) -> None:
         locate("gone.png", emb)
     with pytest.raises(NotFoundError, match="could not be embedded: the file is empty"):
         locate("broken.png", emb)
-    with pytest.raises(InvalidInputError, match="not a regular file"):
+    with pytest.raises(InvalidInputError, match="a folder, not an image"):
         locate(photos, emb)
     with pytest.raises(InvalidInputError, match=r"at least 1. Received: n_neighbors=0"):
         find_similar("2.png", emb, n_neighbors=0)

@@ -321,8 +321,9 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     """
     # Checked before, because opening a device may have side effects, and again after, because the
     # file may have changed in between.
-    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
-        raise ImageError("not a regular file")
+    mode = os.stat(path).st_mode  # noqa: PTH116
+    if not stat.S_ISREG(mode):
+        raise ImageError("a folder, not an image" if stat.S_ISDIR(mode) else "not a regular file")
     file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
