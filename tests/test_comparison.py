@@ -372,7 +372,10 @@ def test_the_command_ranks_the_spaces_of_the_store(store: Path) -> None:
     assert [space["rank"] for space in document["spaces"]] == [1, 2]
     assert (document["n"], document["n_labels"]) == (40, 4)
     assert document["spaces"][0]["accuracy"] == 1.0
-    assert "Compared on the 40 images that all of the spaces hold." in result.stderr
+    assert (
+        "Compared on the 40 images that all of the spaces hold; equal files count once."
+        in result.stderr
+    )
     assert "--labels" not in result.stderr
     result = run("-k", "4")
     assert "For the accuracy, give --labels FILE, or --labels folders" in result.stderr

@@ -84,7 +84,10 @@ def compare_spaces(
     )
     outputs.draw(lambda: plots.SpaceComparisonDisplay.from_comparison(found))
     if found.sampled is None:
-        notice(f"Compared on the {plural(found.n, 'image')} that all of the spaces hold.")
+        notice(
+            f"Compared on the {plural(found.n, 'image')} that all of the spaces hold; equal files "
+            "count once."
+        )
     if labels is None:
         notice("For the accuracy, give --labels FILE, or --labels folders if these are the labels.")
     outputs.show(found.to_dict(), lambda: say_result(found))
