@@ -6,6 +6,7 @@ import dataclasses
 import io
 import sys
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,8 @@ def test_results_with_images_show_them(tmp_path: Path) -> None:
         for part in (inspection.central, inspection.doubtful, inspection.odd)
     )
     assert len(Tags(inspection._repr_html_()).pictures) == shown > 2
+    noise = replace(groups, labels=np.full(len(emb), -1))
+    assert not Tags(inspect_clusters(noise)._repr_html_()).pictures  # Noise has no centre.
     predictions = Predictions([Prediction(str(photos / "001.png"), ("cat",), {"cat": 1.0})], [])
     assert [size_of(one) for one in Tags(predictions._repr_html_()).pictures] == [(72, 60)]
     for file in photos.iterdir():

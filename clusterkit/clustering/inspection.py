@@ -169,7 +169,8 @@ class ClusterInspection(TableResult):
         rows = [[label, size, self.mean_silhouette(label)] for label, size in sizes.items()]
         if emb.root is None or len(rows) > MAX_PICTURED:
             return Rows(header, rows)
-        found = [[self.central(label), self.doubtful(label), self.odd(label)] for label in sizes]
+        kinds = (self.central, self.doubtful, self.odd)
+        found = [[kind(label) if label != NOISE else [] for kind in kinds] for label in sizes]
         flat = (row for some in found for part in some for row in part)
         pictures = iter(thumbnails(emb.root / emb.paths[row] for row in flat))
         return Rows(
