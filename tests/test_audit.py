@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import tracemalloc
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -230,6 +231,18 @@ def test_a_confounder_that_dominates_is_removed_and_another_is_not():
     same, nothing = remove_confounder(vectors.astype(np.float32), unrelated)
     assert nothing.n_components == 0
     assert (same == vectors.astype(np.float32)).all()
+
+
+def test_removal_needs_little_memory_beside_the_vectors():
+    rng = np.random.default_rng(0)
+    tone = rng.normal(size=(2000, 1))
+    vectors = np.concatenate([tone, rng.normal(0, 0.05, (2000, 1023))], axis=1).astype(np.float32)
+    tracemalloc.start()
+    _, removal = remove_confounder(vectors, Confounder("tone", tone))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert removal.n_components
+    assert peak < 5 * vectors.nbytes
 
 
 def test_the_share_of_chance_is_none():

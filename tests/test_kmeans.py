@@ -2,6 +2,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from scipy.cluster.hierarchy import fcluster, ward
 from sklearn.cluster import KMeans as ReferenceKMeans
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score, silhouette_score
@@ -9,8 +10,9 @@ from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
 from clusterkit.clusterers import ClusteringWarning, KMeans, MiniBatchKMeans
+from clusterkit.clusterers.kmeans import restarts
 from clusterkit.clusterers.kmeans.lloyd import sum_clusters
-from clusterkit.clusterers.kmeans.restarts import Search, mean_silhouette
+from clusterkit.clusterers.kmeans.restarts import Search, mean_silhouette, merge_centers
 from clusterkit.clusterers.principal_axes import principal_axes
 from clusterkit.errors import InvalidInputError
 
@@ -255,3 +257,21 @@ def test_principal_axes_of_few_rows_of_low_rank_span_them() -> None:
     assert axes.shape == (1000, 64)
     np.testing.assert_allclose(axes.T @ axes, np.eye(64), atol=1e-4)
     np.testing.assert_allclose(rows @ axes[:, :8] @ axes[:, :8].T, rows, atol=1e-2)
+
+
+def test_merging_measures_each_pair_about_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 8)).astype(np.float32)
+    measured = []
+    distances = restarts._distances
+
+    def count(rows, squares, centers):
+        measured.append(len(rows) * len(centers))
+        return distances(rows, squares, centers)
+
+    monkeypatch.setattr(restarts, "_distances", count)
+    merged = merge_centers(X, np.ones(200), 5)
+    labels = fcluster(ward(X), 5, "maxclust")
+    means = np.array([X[labels == label].mean(axis=0) for label in np.unique(labels)])
+    assert np.allclose(np.sort(merged, axis=0), np.sort(means, axis=0), atol=1e-6)
+    assert sum(measured) <= 2 * 200**2

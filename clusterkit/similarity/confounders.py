@@ -33,6 +33,8 @@ _MIN_APART = 0.1
 _MAX_PREDICTED = 0.5
 # Components beyond these have little variance left.
 _N_COMPONENTS = 200
+# Number of rows that are changed at a time, so that another array of their size is not needed.
+_N_BLOCK = 1024
 # Maximum number of categories, which limits the time.
 _MAX_KINDS = 1_000
 # A smaller share of the variance is rounding.
@@ -300,17 +302,11 @@ def remove_confounder(
     12, 1970.  Price et al.: Principal components analysis corrects for stratification in
     genome-wide association studies. Nature Genetics 38, 2006, for the removal of components.
     """
-    from sklearn.decomposition import PCA
-
     nothing = vectors, Removal(confounder.name, 0, 0.0)
     predictors = _predictors(confounder)
     if len(vectors) < 2 * _N_FOLDS or not predictors.any():
         return nothing
-    centered = unit_rows(vectors).astype(np.float64)
-    centered -= centered.mean(axis=0)
-    total = (centered**2).sum()
-    pca = PCA(min(_N_COMPONENTS, *centered.shape), random_state=0)
-    components = pca.fit_transform(centered) if total else np.zeros((len(centered), 1))
+    components, axes, total = _decompose(vectors)
     variances = (components**2).sum(axis=0)
     errors = components - _predict_across(predictors, components)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -319,9 +315,33 @@ def remove_confounder(
     if not chosen.any():
         return nothing
     fitted = predictors @ _regress(predictors, components[:, chosen])
-    changed = centered - fitted @ pca.components_[chosen]
+    changed = _center(vectors)
+    for start in range(0, len(changed), _N_BLOCK):
+        block = slice(start, start + _N_BLOCK)
+        changed[block] -= fitted[block] @ axes[chosen]
     removal = Removal(confounder.name, int(chosen.sum()), float((fitted**2).sum() / total))
-    return np.ascontiguousarray(changed, np.float32), removal
+    return changed.astype(np.float32), removal
+
+
+def _center(vectors: NDArray[np.float32]) -> Values:
+    """Return the vectors scaled to length 1, less their mean."""
+    centered = unit_rows(vectors).astype(np.float64)
+    centered -= centered.mean(axis=0)
+    return centered
+
+
+def _decompose(vectors: NDArray[np.float32]) -> tuple[Values, Values, float]:
+    """Return principal components of the rows, their axes, and the sum of all squares."""
+    from sklearn.decomposition import PCA
+
+    centered = _center(vectors)
+    total = float(np.vdot(centered, centered))
+    if not total:
+        return np.zeros((len(centered), 1)), np.zeros((1, centered.shape[1])), total
+    # It may overwrite the rows, which are larger than all else here.
+    pca = PCA(min(_N_COMPONENTS, *centered.shape), copy=False, random_state=0)
+    components = pca.fit_transform(centered)
+    return components, pca.components_, total
 
 
 def explained_share(labels: NDArray[np.int64], confounder: Confounder) -> float:

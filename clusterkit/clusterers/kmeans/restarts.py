@@ -146,15 +146,23 @@ def merge_centers(centers: Matrix, sizes: NDArray[np.float64], k: int) -> Matrix
     Ward: Hierarchical grouping to optimize an objective function. JASA 58, 1963.
     """
     centers, sizes = centers.astype(np.float64), np.maximum(sizes, np.finfo(float).tiny)
-    while len(centers) > k:
-        gaps = _distances(centers, np.einsum("ij,ij->i", centers, centers), centers)
-        costs = gaps * sizes[:, None] * sizes / (sizes[:, None] + sizes)
-        np.fill_diagonal(costs, np.inf)
+    squares = np.einsum("ij,ij->i", centers, centers)
+    costs = _distances(centers, squares, centers) * sizes[:, None] * sizes
+    costs /= sizes[:, None] + sizes
+    np.fill_diagonal(costs, np.inf)
+    left = np.ones(len(centers), bool)
+    for _ in range(len(centers) - k):
         i, j = divmod(int(costs.argmin()), len(centers))
         centers[i] = np.average(centers[[i, j]], axis=0, weights=sizes[[i, j]])
         sizes[i] += sizes[j]
-        centers, sizes = np.delete(centers, j, axis=0), np.delete(sizes, j)
-    return centers.astype(np.float32)
+        squares[i] = centers[i] @ centers[i]
+        left[j] = False
+        # A merge changes only the costs of its own pairs.
+        gaps = _distances(centers, squares, centers[[i]])[:, 0]
+        costs[i] = np.where(left, gaps * sizes[i] * sizes / (sizes[i] + sizes), np.inf)
+        costs[i, i] = costs[j] = costs[:, j] = np.inf
+        costs[:, i] = costs[i]
+    return centers[left].astype(np.float32)
 
 
 def mean_silhouette(
