@@ -24,7 +24,7 @@ from clusterkit.classifiers.training.fitting import (
 )
 from clusterkit.classifiers.training.heads import train_head
 from clusterkit.classifiers.training.networks import HEAD, RECIPES, Recipe
-from clusterkit.errors import InvalidInputError
+from clusterkit.errors import InvalidInputError, NotFoundError
 from clusterkit.extractors.autoencoder.training import train_autoencoder
 from clusterkit.networks.keras_file import read_document
 from clusterkit.networks.training import BestEpoch
@@ -330,3 +330,9 @@ def test_a_checkpoint_is_of_one_training_only(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="is of another training"):
         Classifier(**options).fit(pixels, y, checkpoint=file)
     assert file.read_bytes() == state
+
+
+def test_a_checkpoint_in_no_folder_is_refused_before_work(tmp_path: Path, untrained: None) -> None:
+    pixels = np.zeros((8, 8, 8), np.uint8)
+    with pytest.raises(NotFoundError, match=r"no such folder: .*none"):
+        Classifier("nn").fit(pixels, ["a", "b"] * 4, checkpoint=tmp_path / "none" / "c.npz")

@@ -488,10 +488,6 @@ def test_an_earlier_table_of_another_space_is_warned_of(project: Path) -> None:
             "--weights, --runtime, since pixels",
         ),
         (
-            "train classifier photos --network nn --weights w.h5 -o x",
-            "--weights, since nn is trained",
-        ),
-        (
             "train classifier photos --epochs 3 --patience 2 -o x",
             "--epochs, --patience, since a last",
         ),
@@ -504,7 +500,6 @@ def test_an_earlier_table_of_another_space_is_warned_of(project: Path) -> None:
         ("sample --label-separator ;", "--label-separator, since --labels is not given"),
         ("gather a.txt --into a --address-column b", "--address-column, since a.txt is not a"),
         ("elbow --of c.csv", "--of, since --only-cluster is not given"),
-        ("label-errors none --network nn --weights w.h5", "--weights, since nn is trained"),
         ("compare none --network nn --weights w.h5", "--weights, since all of the networks"),
         ("compare none --network xception --image-size 9", "--image-size, since none of the"),
         ("train classifier two.csv --network nn --balance weights -o x", "--balance, since images"),

@@ -166,6 +166,8 @@ def test_what_cannot_be_tuned(
 ) -> None:
     with pytest.raises(InvalidInputError, match="is for networks of keras"):
         Classifier("cnn", fine_tune=1).fit(*pictures)
+    with pytest.raises(InvalidInputError, match=r"weights are for .*Received: weights='a\.h5'"):
+        Classifier("cnn", weights="a.h5").fit(*pictures)
     with pytest.raises(InvalidInputError, match="fine_tune must be an integer of at least 0"):
         Classifier(tiny_network.NAME, fine_tune=-1).fit(*pictures)
     with pytest.raises(InvalidInputError, match=r"Received: fine_tune=99, 3 blocks"):

@@ -149,13 +149,13 @@ def test_copies_are_not_searched_in_clusters_that_are_not_drawn(tmp_path, monkey
     clustering = photos(tmp_path, 3)
     monkeypatch.setattr(inspection, "_MAX_CLUSTERS", 1)
     read = []
-    find_first_copies = pictures.find_first_copies
+    make_thumbnails = pictures.make_thumbnails
 
-    def find(files, apart):
+    def make(files):
         read.extend(file.name for file in files)
-        return find_first_copies(files, apart)
+        return make_thumbnails(files)
 
-    monkeypatch.setattr(pictures, "find_first_copies", find)
+    monkeypatch.setattr(pictures, "make_thumbnails", make)
     display = InspectionDisplay.from_inspection(inspect_clusters(clustering))
     assert sorted(read) == [f"{i:02d}.png" for i in range(6)]
     assert [file.name for file in display.rows[1].central] == ["06.png", "07.png", "08.png"]

@@ -56,6 +56,7 @@ from clusterkit.plots import (
     SpaceComparisonDisplay,
     check_figure_path,
     check_sheet_path,
+    pictures,
     render_figure,
     save_figure,
 )
@@ -926,7 +927,33 @@ def test_contact_sheet_draws_copies_once(tmp_path: Path) -> None:
     assert display.copies == {files[3]: 1}
 
 
-def test_contact_sheet_draws_as_many_images_as_asked_behind_many_copies(tmp_path: Path) -> None:
+def count_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that grows by the names of files that are read to find copies."""
+    read: list[str] = []
+    make = pictures.make_thumbnails
+
+    def note(files: Any) -> Any:
+        read.extend(file.name for file in files)
+        return make(files)
+
+    monkeypatch.setattr(pictures, "make_thumbnails", note)
+    return read
+
+
+def test_contact_sheet_finds_no_copies_in_clusters_that_it_does_not_draw(
+    clustering: Any, emb: Embeddings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = count_read(monkeypatch)
+    display = ContactSheetDisplay.from_clustering(clustering, n_images=3, max_clusters=1)
+    members = {emb.files[row].name for row in np.flatnonzero(clustering.labels == 0)}
+    assert read
+    assert set(read) <= members
+    assert "… and 3 more clusters with 34 images" in texts(display)
+
+
+def test_contact_sheet_draws_as_many_images_as_asked_behind_many_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(0)
     files = [tmp_path / f"{row:02}.png" for row in range(10)]
     for file in files:
@@ -940,9 +967,11 @@ def test_contact_sheet_draws_as_many_images_as_asked_behind_many_copies(tmp_path
         embeddings=Embeddings(np.eye(10), paths=[file.name for file in files], root=tmp_path),
         parameters={},
     )
+    read = count_read(monkeypatch)
     display = ContactSheetDisplay.from_clustering(made, n_images=2)
     assert display.files[0] == [files[0], files[8]]
     assert display.copies == {files[0]: 7}
+    assert read == [file.name for file in files]
 
 
 def test_contact_sheets_have_as_many_pages_as_needed(tmp_path: Path) -> None:

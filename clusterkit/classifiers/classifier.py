@@ -43,6 +43,7 @@ from clusterkit.networks.runtimes.keras import gpu_has_bfloat16, run_network
 from clusterkit.store.embeddings import Embeddings
 from clusterkit.store.store import Store
 from clusterkit.utils.arguments import as_plain, check_at_least, draw_seed, is_number
+from clusterkit.utils.files import check_output
 from clusterkit.utils.memory import available_memory, format_gb
 from clusterkit.utils.parallel import default_batch_size
 from clusterkit.utils.text import did_you_mean, plural
@@ -266,10 +267,14 @@ class Classifier(ClassifierMixin, BaseEstimator):
             memory.
         ImageError
             If a file cannot be read as an image.
+        NotFoundError
+            If the folder of the checkpoint does not exist.
         WeightsError
             If the ImageNet weights cannot be read or downloaded.
         """
         check_parameters(self.get_params())
+        if checkpoint is not None:
+            checkpoint = check_output(checkpoint, overwrite=True)
         seed = draw_seed(self.random_state)
         X, y = _check_pair(X, y)
         if validation_data is not None:
@@ -709,6 +714,11 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
         raise InvalidInputError(
             "fine_tune is for networks of keras.applications. "
             f"Received: fine_tune={fine_tune}, network={network!r}"
+        )
+    if parameters["weights"] is not None and not is_transfer:
+        raise InvalidInputError(
+            f"weights are for networks of keras.applications; {network} is trained from scratch. "
+            f"Received: weights={str(parameters['weights'])!r}"
         )
     if is_transfer and augmentation is not None:
         raise InvalidInputError(

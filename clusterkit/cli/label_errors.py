@@ -5,12 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterkit.classifiers.training.networks import SCRATCH_NETWORKS
 from clusterkit.cli.options import (
     columns_options,
     exclude_option,
     not_copies_option,
-    notice_unused,
     resize_option,
     seed_option,
     store_option,
@@ -78,8 +76,6 @@ def label_errors(
     from clusterkit.classifiers.label_errors import find_label_errors
     from clusterkit.datasets.labelled_images import read_labelled
 
-    if network in SCRATCH_NETWORKS:
-        notice_unused(f"{network} is trained from scratch", "weights")
     found = find_label_errors(
         read_labelled(source, exclude=exclude, **columns),
         Classifier(network, weights=weights, resize=resize, random_state=seed, progress=True),

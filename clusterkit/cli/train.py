@@ -237,9 +237,7 @@ def classifier(
     from clusterkit.classifiers.train import train_classifier
     from clusterkit.datasets.labelled_images import read_labelled
 
-    if network in SCRATCH_NETWORKS:
-        notice_unused(f"{network} is trained from scratch", "weights")
-    elif not fine_tune:
+    if network not in SCRATCH_NETWORKS and not fine_tune:
         reason = "a last layer alone is not trained by epochs"
         notice_unused(reason, "epochs", "learning_rate", "patience", "precision")
     images = read_labelled(source, exclude=exclude, **columns)

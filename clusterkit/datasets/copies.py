@@ -142,7 +142,7 @@ def find_copies(
 
 
 def find_first_copies(
-    files: Sequence[Path], apart: Collection[tuple[str, str]]
+    files: Sequence[Path], thumbnails: Sequence[Thumbnail], apart: Collection[tuple[str, str]]
 ) -> dict[Path, Path]:
     """Map each copy among files to the first file of its group.
 
@@ -150,6 +150,8 @@ def find_first_copies(
     ----------
     files : sequence of path
         The images.
+    thumbnails : sequence of Thumbnail
+        Their features, from :func:`make_thumbnails`.
     apart : collection of (str, str)
         Sorted pairs of digests of images that are not copies of each other.
 
@@ -159,7 +161,8 @@ def find_first_copies(
         The first file by copy; files without an earlier copy are left out.
     """
     first: dict[int, int] = {}
-    for one, other in find_copies(files, apart=apart):
+    graph = _CopyGraph(files, thumbnails, None, apart, SURE, progress=False)
+    for one, other in sorted(graph.pairs()):
         # The pairs are sorted, so that the first of each first is known.
         first[other] = min(first.get(other, other), first.get(one, one))
     return {files[other]: files[one] for other, one in first.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -126,7 +126,8 @@ class ContactSheetDisplay(Display):
         InvalidInputError
             If a cluster does not exist, or ``show`` is not one of the above.
         """
-        chosen = _choose(clustering, clusters, n_images, show, random_state)
+        n_drawn = check_at_least(kwargs.get("max_clusters", _MAX_ROWS), 1, "max_clusters")
+        chosen = _choose(clustering, clusters, n_images, show, random_state, n_drawn=n_drawn)
         kwargs = _described(clustering, chosen, kwargs)
         n_images = max(map(len, chosen.files.values()), default=0) if show == "all" else n_images
         return cls(chosen.files, n_images=n_images, **kwargs).plot(ax=ax)
@@ -137,7 +138,7 @@ class ContactSheetDisplay(Display):
 
     def _clusters(self) -> list[int]:
         """Return the clusters by number, with noise last."""
-        return sorted(self.files, key=lambda cluster: (cluster < 0, cluster))
+        return _noise_last(self.files)
 
     def _count(self, cluster: int) -> int:
         """Return the number of images in a cluster."""
@@ -329,8 +330,10 @@ def _choose(
     n_images: int,
     show: str,
     random_state: int | None,
+    *,
+    n_drawn: int | None = None,
 ) -> _Chosen:
-    """Choose the images of each cluster, one of several copies."""
+    """Choose the images of each cluster; of the first ``n_drawn``, one of several copies."""
     if show not in SHOWN:
         raise InvalidInputError(f"show must be one of {', '.join(SHOWN)}. Received: {show!r}")
     check_at_least(n_images, 1, "n_images")
@@ -347,15 +350,26 @@ def _choose(
     chosen = _Chosen()
     decisions = getattr(clustering, "decisions", None)
     apart = frozenset() if decisions is None else decisions.not_copies
-    for cluster in existing if clusters is None else clusters:
+    wanted = existing if clusters is None else clusters
+    drawn = set(_noise_last(wanted)[:n_drawn])
+    for cluster in wanted:
         members = np.flatnonzero(labels == cluster)
         members = members[np.argsort(ranks[members], kind="stable")]
         chosen.sizes[cluster] = len(members)
         ordered = [files[row] for row in members]
+        # Finding copies reads files.
+        if cluster not in drawn:
+            chosen.files[cluster] = ordered[:n_images]
+            continue
         rows, copies = choose_pictures(ordered, None if show == "all" else n_images, apart)
         chosen.files[cluster] = [ordered[row] for row in rows]
         chosen.copies |= copies
     return chosen
+
+
+def _noise_last(clusters: Iterable[int]) -> list[int]:
+    """Return clusters in the order in which they are drawn."""
+    return sorted(clusters, key=lambda cluster: (cluster < 0, cluster))
 
 
 def _rank(clustering: Clustering, show: str, random_state: int | None) -> NDArray[np.float64]:
@@ -382,7 +396,7 @@ def _pages(
     page: dict[int, Sequence[Path]] = {}
     starts: dict[int, int] = {}
     n_free = _MAX_ROWS
-    for cluster in sorted(files, key=lambda cluster: (cluster < 0, cluster)):
+    for cluster in _noise_last(files):
         start = 0
         while start < max(1, len(files[cluster])):
             n_rows = math.ceil(max(1, len(files[cluster]) - start) / _COLUMNS)

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.typing import ColorType
 from numpy.typing import NDArray
 
-from clusterkit.datasets.copies import find_first_copies
+from clusterkit.datasets.copies import Thumbnail, find_first_copies, make_thumbnails
 from clusterkit.errors import ImageError, InvalidInputError
 from clusterkit.images.decoding import decode_image
 from clusterkit.images.folder import read_bytes
@@ -54,9 +54,11 @@ def choose_pictures(
     copies : Counter
         Number of further images that each represents, since they are copies of it.
     """
+    thumbnails: list[Thumbnail] = []
     for factor in _N_CANDIDATES:
         candidates = files if n is None else files[: factor * n]
-        copy_of = find_first_copies(candidates, apart)
+        thumbnails += make_thumbnails(candidates[len(thumbnails) :])
+        copy_of = find_first_copies(candidates, thumbnails, apart)
         rows = [row for row, file in enumerate(candidates) if file not in copy_of]
         if n is None or len(rows) >= n or len(candidates) == len(files):
             break
