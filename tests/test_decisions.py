@@ -173,7 +173,7 @@ def test_an_image_may_be_named_by_the_end_of_its_path(tmp_path: Path) -> None:
     table = tmp_path / "clusters.csv"
     table.write_text("path,cluster\n2019/a.png,0\n2020/a.png,0\n2020/b.png,1\n")
     assert label(table, moves={"b.png": 0}).decisions.placed == (Placed("2020/b.png", None, 0),)
-    message = r"a\.png could be 2019/a\.png or 2020/a\.png: give the path as in the table"
+    message = r"a\.png could be 2019/a\.png or 2020/a\.png: give the path with its folders"
     with pytest.raises(InvalidInputError, match=message):
         label(table, moves={"a.png": 1})
 

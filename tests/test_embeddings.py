@@ -187,12 +187,24 @@ def test_what_does_not_fit_is_named(arguments: dict[str, Any], message: str) -> 
         Embeddings(**arguments)
 
 
+def test_a_row_is_found_by_the_end_of_one_path() -> None:
+    paths = ["2019/a.jpg", "2019/b.jpg", "2020/a.jpg", "x\\y.jpg"]
+    emb = Embeddings(np.eye(4), paths=paths, root=Path("/photos"))
+    assert [emb.row("b.jpg"), emb.row("2020\\a.jpg"), emb.row("x\\y.jpg")] == [1, 2, 3]
+    with pytest.raises(InvalidInputError, match=r"^a\.jpg could be 2019/a\.jpg or 2020/a\.jpg: "):
+        emb.row("a.jpg")
+    # Part of a name is no name.
+    with pytest.raises(NotFoundError, match="is not among the 4"):
+        emb.row(".jpg")
+
+
 def test_a_row_is_found_by_path_and_by_file(
     emb: Embeddings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert emb.row("b/c.png") == emb.row("/photos/b/c.png") == emb.row("/photos/b/../b/c.png") == 1
     monkeypatch.setattr(os, "getcwd", lambda: "/photos/b")
     assert emb.row("c.png") == 1
+    assert emb.row("b\\c.png") == 1
     assert emb.find("nowhere.png") is None
     with pytest.raises(NotFoundError, match=r"nowhere\.png is not among the 3 embedded images"):
         emb.row("nowhere.png")

@@ -355,6 +355,17 @@ def test_one_method_and_a_line_in_the_table_make_an_extractor(
             create_extractor("middle", **{option: value})
 
 
+@pytest.mark.parametrize("name", ["name", "image_size", "dimension"])
+def test_what_an_extractor_lacks_is_named_before_work(name: str, tmp_path: Path) -> None:
+    kept = {"name": "corner", "image_size": (3, 3), "dimension": 3}
+    corner = type("Corner", (Extractor,), {"_forward": Middle._forward} | kept)
+    delattr(corner, name)
+    Image.new("RGB", (5, 5)).save(tmp_path / "a.png")
+    for store in (None, tmp_path / "store"):
+        with pytest.raises(InvalidInputError, match=f"^Corner must define {name}, as in {name} = "):
+            embed(tmp_path, corner(), store=store)
+
+
 def test_what_an_extractor_returns_is_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
 from clusterkit.clusterers import ClusteringWarning, KMeans, MiniBatchKMeans, RefinedKMeans
-from clusterkit.clusterers.row_stream import Reservoir
+from clusterkit.clusterers.row_stream import ArrayStream, Reservoir
 from clusterkit.errors import InvalidInputError
 from clusterkit.store.part_file import Row
 from clusterkit.store.store import Store
@@ -194,6 +194,15 @@ def test_zero_rows_are_counted_over_all_batches():
     with pytest.warns(ClusteringWarning, match="2 of 30 rows are zero .* row 13") as caught:
         MiniBatchKMeans(3, batch_size=7, random_state=0).fit(X)
     assert len(caught) == 1
+
+
+@pytest.mark.parametrize("kind", [KMeans, MiniBatchKMeans])
+def test_zero_rows_of_a_stream_are_a_warning_at_the_call(kind):
+    X = np.vstack([np.eye(6)] * 5)
+    X[13] = 0
+    with pytest.warns(ClusteringWarning, match="1 of 30 rows are zero") as caught:
+        kind(3, random_state=0).fit(ArrayStream(X.astype(np.float32)))
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,9 @@ def test_identical_rows_warn_once_and_lie_flat():
 
 def test_zero_rows_are_named():
     X = np.vstack([np.eye(8), np.zeros((1, 8))])
-    with pytest.warns(ClusteringWarning, match="1 of 9 rows are zero .* row 8"):
+    with pytest.warns(ClusteringWarning, match="1 of 9 rows are zero .* row 8") as caught:
         kmeans_sweep(X, [2, 3], random_state=0)
+    assert caught[0].filename == __file__
 
 
 def test_tiny_clusters_warn_once():

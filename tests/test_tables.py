@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from clusterkit.clustering.saved import read_clusters
 from clusterkit.datasets.label_tables import LabelTable, read_label_table
@@ -19,7 +20,7 @@ from clusterkit.datasets.labels import read_labels
 from clusterkit.datasets.names import match_names
 from clusterkit.datasets.places import part_of
 from clusterkit.datasets.tables import read_table, to_csv, unprotect
-from clusterkit.errors import ClusterkitError, InvalidInputError, Notice
+from clusterkit.errors import ClusterkitError, InvalidInputError, NotFoundError, Notice
 
 # Notices about unusual tables are tested below.
 pytestmark = pytest.mark.filterwarnings("ignore::clusterkit.errors.Notice")
@@ -219,6 +220,7 @@ def test_parts_come_from_their_column(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "binary data. Save it as CSV"),
+        (b"file,label\na.png,c\0at\nb.png,dog\n", "holds binary data. Save it as CSV"),
         (b"\xff\xfea\0b", "utf-16 truncated data. Save it as CSV"),
         (b"filename,label\na.png,ca\0t\n", "binary data. Save it as CSV"),
         (b'filename,label\na.png,x\n"b.png,y\nc.png,z\n', "line 3: .*quotation marks"),
@@ -450,3 +452,18 @@ def test_no_damage_ends_in_a_traceback(seed: int, tmp_path: Path) -> None:
         ):
             with contextlib.suppress(ClusterkitError):
                 read(file)
+
+
+def test_names_that_differ_only_in_case_are_shown(tmp_path: Path) -> None:
+    file = write(tmp_path / "t.csv", "file,label", "IMG_1.JPG,cat", "IMG_2.JPG,dog")
+    said = r"Upper and lower case matter: did you mean img_1\.jpg instead of IMG_1\.JPG\?$"
+    with pytest.raises(InvalidInputError, match=said):
+        read_labels(file, ["a/img_1.jpg", "a/img_2.jpg"])
+    for name in ("img_1.jpg", "img_2.jpg"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    if not (tmp_path / "IMG_1.JPG").exists():  # as on Linux
+        with pytest.raises(NotFoundError, match=said):
+            read_labelled(file)
+    other = write(tmp_path / "other.csv", "file,label", "x.jpg,cat")
+    with pytest.raises(InvalidInputError, match=r"--path-column$"):
+        read_labels(other, ["a/img_1.jpg"])

@@ -194,14 +194,14 @@ def find_zeros(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
     return ~np.asarray(rows.any(axis=1))
 
 
-def warn_of_zeros(is_zero: NDArray[np.bool_]) -> None:
-    """Warn about zero rows, which cannot be normalised."""
+def warn_of_zeros(is_zero: NDArray[np.bool_], *, stacklevel: int = 4) -> None:
+    """Warn about zero rows, which cannot be normalised; by default for the caller of ``fit``."""
     if is_zero.any():
         warnings.warn(
             f"{is_zero.sum():,} of {len(is_zero):,} rows are zero and have no direction, the first "
             f"is row {is_zero.argmax()}; they stay zero",
             ClusteringWarning,
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
 
 

@@ -18,6 +18,7 @@ from clusterkit.clustering.earlier import EarlierClusters, read_earlier
 from clusterkit.clustering.saved import Origin, check_is_path, read_clusters, rewrite_clusters
 from clusterkit.datasets.results import Result
 from clusterkit.errors import InvalidInputError, NotFoundError, Notice
+from clusterkit.store.embeddings import find_by_end
 from clusterkit.utils.arguments import as_list
 from clusterkit.utils.files import locked
 from clusterkit.utils.locations import absolute, relative
@@ -275,13 +276,9 @@ def _find(image: str, paths: Mapping[str, Any], root: str | None) -> str:
         path = relative(absolute(image), root)
         if path in paths:
             return path
-    ends = [path for path in paths if path.endswith(f"/{image}")]
-    if len(ends) == 1:
-        return ends[0]
-    if ends:
-        raise InvalidInputError(
-            f"{image} could be {ends[0]} or {ends[1]}: give the path as in the table"
-        )
+    path = find_by_end(image, paths)
+    if path is not None:
+        return path
     raise NotFoundError(f"{image} is not among the {len(paths):,} images of the table")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterkit.datasets.label_tables import read_label_table
-from clusterkit.datasets.names import match_names
+from clusterkit.datasets.names import match_names, say_case
 from clusterkit.datasets.pixel_tables import (
     find_idx,
     is_pixel_csv,
@@ -414,7 +414,7 @@ def _find_files(names: Sequence[str], folder: Path, table: Path) -> list[Path]:
         raise NotFoundError(
             f"{len(missing):,} of the {len(names):,} files that {table} names do not exist in "
             f"{folder}, such as {first_few(map(as_text, missing))}. If the files are in another "
-            "column, name it with --path-column"
+            f"column, name it with --path-column{say_case(paths, missing)}"
         )
     name_of: dict[str, str] = {}
     for name in names:

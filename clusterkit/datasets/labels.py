@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from clusterkit.datasets.label_tables import LABEL_SEPARATOR, read_label_table
-from clusterkit.datasets.names import match_names
+from clusterkit.datasets.names import match_names, say_case
 from clusterkit.datasets.tables import as_text
 from clusterkit.errors import InvalidInputError, Notice
 from clusterkit.utils.text import first_few, plural
@@ -189,6 +189,7 @@ def read_labels(
             f"lines name other files, for instance {first_few(known)}; the first image is "
             f"{paths[0]}. If the files are in another column than "
             f"{table.header[0] or 'the one without a name'}, name it with --path-column"
+            f"{say_case(paths, known)}"
         )
     used = set(names.values())
     return KnownLabels(

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
 from clusterkit.datasets.tables import as_text, spellings, unprotect
@@ -50,6 +50,20 @@ def match_names(paths: Sequence[str], names: Sequence[str], source: str | Path) 
         for spelled in (exact, stripped):
             _match(meant, spelled, found, source)
     return found
+
+
+def say_case(paths: Iterable[str], names: Iterable[str]) -> str:
+    """Return a question to append to a message if a name differs from a path only in case."""
+    known: dict[str, str] = {}
+    for path in paths:
+        for end in (path, _file(path)):
+            known.setdefault(end.casefold(), end)
+    for name in names:
+        for end in (name, _file(name)):
+            meant = known.get(end.casefold(), end)
+            if meant != end:
+                return f". Upper and lower case matter: did you mean {meant} instead of {end}?"
+    return ""
 
 
 def _match(

@@ -146,7 +146,7 @@ def embed(
     Raises
     ------
     InvalidInputError
-        If ``extractor`` is not an extractor.
+        If ``extractor`` is not an extractor, or lacks its name, image size or dimension.
     WeightsError
         If the network's weights are not available.
 
@@ -311,6 +311,13 @@ def _check_extractor(extractor: Any) -> None:
             "extractor must be the name of one, or an instance such as Xception(). Received: "
             f"{extractor!r:.100}"
         )
+    kind = type(extractor)
+    for name, example in (("name", '"mine"'), ("image_size", "(224, 224)"), ("dimension", "64")):
+        # A property, which may load the network, is not read.
+        if name not in vars(extractor) and not hasattr(kind, name):
+            raise InvalidInputError(
+                f"{kind.__name__} must define {name}, as in {name} = {example}. Received: none"
+            )
 
 
 def _check_shard(part: Shard | None, *, prune: bool, is_on_ray: bool) -> None:

@@ -20,7 +20,7 @@ from clusterkit.clusterers.distances import margins_to_others
 from clusterkit.clusterers.kmeans.estimator import KMeans
 from clusterkit.clustering.earlier import check_earlier, read_earlier
 from clusterkit.datasets.labels import align_labels, read_labels
-from clusterkit.datasets.names import match_names
+from clusterkit.datasets.names import match_names, say_case
 from clusterkit.datasets.results import Rows, TableResult
 from clusterkit.datasets.tables import as_text, read_table, unprotect
 from clusterkit.errors import InvalidInputError, Notice
@@ -684,7 +684,7 @@ def _read_predictions(
     if not name_of:
         raise InvalidInputError(
             f"{file} has predictions for none of the {len(paths):,} images, such as {paths[0]}. "
-            f"Its lines name other files, such as {names[0]}"
+            f"Its lines name other files, such as {names[0]}{say_case(paths, names)}"
         )
     probabilities = np.array([*columns.values()]).T
     found = np.full((len(paths), len(columns)), np.nan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -259,7 +259,7 @@ class Embeddings:
         Parameters
         ----------
         path : path
-            The path in the space, or the file.
+            The path in the space, the file, or the end of one path, such as the name of a file.
 
         Returns
         -------
@@ -270,6 +270,8 @@ class Embeddings:
         ------
         NotFoundError
             If there is no such image, or it could not be embedded.
+        InvalidInputError
+            If several paths have this end.
         """
         return row_of_image(self, path)
 
@@ -336,7 +338,32 @@ def row_of_image(images: Any, path: str | os.PathLike[str]) -> int:
         file = images.root / failure.path if images.root else as_path(failure.path)
         if str(path) == failure.path or str(file) == absolute(path):
             raise NotFoundError(f"{path} could not be embedded: {failure.reason}")
+    meant = find_by_end(str(path), images.paths)
+    if meant is not None:
+        return int(images.find(meant))
     raise NotFoundError(f"{path} is not among the {len(images):,} embedded images")
+
+
+def find_by_end(image: str, paths: Collection[str]) -> str | None:
+    """Return the path that ends with what a user typed, such as a file's name, or None.
+
+    Raises
+    ------
+    InvalidInputError
+        If there are several.
+    """
+    # Windows paths have backslashes; elsewhere, a name may have one, too.
+    for typed in dict.fromkeys((image, image.replace("\\", "/"))):
+        if typed in paths:
+            return typed
+        ends = [path for path in paths if path.endswith(f"/{typed}")]
+        if len(ends) > 1:
+            raise InvalidInputError(
+                f"{image} could be {ends[0]} or {ends[1]}: give the path with its folders"
+            )
+        if ends:
+            return ends[0]
+    return None
 
 
 def check_one_space(known: Any, other: Any) -> None:

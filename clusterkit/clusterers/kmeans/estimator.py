@@ -340,6 +340,8 @@ class KMeans(CentroidClusterer):
             engine=engine,
             progress=progress,
             **limits | {"tol": max(self.tol, _STREAM_TOL)},
+            # This method is between fit and the function.
+            stacklevel=5,
         )
         settled = settle(found.centers, found.last)
         self._keep_stream(stream, found.centers.shape[1], found.sample.unit)
@@ -406,6 +408,7 @@ def solve_stream(
     batch_size: int = BATCH_ROWS,
     engine: RayEngine | None = None,
     progress: bool = False,
+    stacklevel: int = 4,
 ) -> StreamSolution:
     """Cluster the rows of a stream: search on a random sample, then pass over all rows.
 
@@ -438,7 +441,7 @@ def solve_stream(
         check_n_clusters(k, len(sample.is_zero))
         check_weights(weights, len(sample.is_zero))
         if normalize:
-            warn_of_zeros(sample.is_zero)
+            warn_of_zeros(sample.is_zero, stacklevel=stacklevel)
         start = solve(sample.rows, sample.weights, k, n_init=n_init, seed=seed)
 
         def sum_parts(centers: Matrix, n_iter: int) -> Iterator[PartSums]:

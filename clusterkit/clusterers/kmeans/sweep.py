@@ -119,7 +119,7 @@ def kmeans_sweep(
     unit = 1.0 if normalize else find_unit(rows)
     rows = to_float32(rows, normalize=normalize, unit=unit)
     if normalize:
-        warn_of_zeros(find_zeros(rows))
+        warn_of_zeros(find_zeros(rows), stacklevel=3)
     with workers() as run:
         problem = Problem(rows, weights)
         search = Search(problem.X, problem.weights, seed=seed, run=run)
