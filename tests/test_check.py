@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -582,6 +583,22 @@ def test_killed_half_way_and_taken_up_again(faulty: Path) -> None:
     assert kinds_of(ck.check(faulty)) == {"blurred": ["dog/soft.png"]}
     ck.undo("aside")
     assert state(faulty) == before
+
+
+def test_the_store_hears_of_moves_of_a_killed_run(
+    faulty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ck.embed(faulty, "pixels", store=".clusterkit")
+    with monkeypatch.context() as patch:
+        patch.setattr("clusterkit.routing.sorting.tell_store", Mock(side_effect=Killed))
+        with pytest.raises(Killed):
+            ck.check(faulty, quarantine_into="aside")
+    (space,) = Store(".clusterkit").spaces()
+    assert not [file for file in space.read().files if "aside" in file.parts]
+    ck.check(faulty, quarantine_into="aside")
+    files = space.read().files
+    assert [file for file in files if "aside" in file.parts]
+    assert all(file.exists() for file in files)
 
 
 def test_a_copy_that_stays_is_not_put_aside_for_another_reason(photos: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import click
 import numpy as np
@@ -589,3 +590,16 @@ def test_a_backend_that_is_not_there_is_told(
     assert ("pip install torch" in line) == (backend == "torch")
     with pytest.raises(MissingDependencyError, match="KERAS_BACKEND"):
         create_extractor("vgg16").transform(np.zeros((1, 224, 224, 3), np.uint8))
+
+
+def test_a_sheet_that_cannot_be_written_leaves_no_table_in_the_way(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["cluster", "-k", "3", "--sheet", "sheet.png"]
+    with monkeypatch.context() as patch:
+        full = Mock(side_effect=OSError(28, "No space left on device"))
+        patch.setattr("clusterkit.plots.display.write_whole", full)
+        assert run(*arguments).exit_code == 1
+    assert not Path("clusters.csv").exists()
+    assert run(*arguments).exit_code == 0
+    assert Path("clusters.csv").exists()

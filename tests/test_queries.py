@@ -139,6 +139,15 @@ def test_a_file_that_is_gone_is_meant_by_its_place_then_by_its_path(cameras: Emb
     assert names("2.png", cameras) == {"1.png", "2.png", "camera2/1.png"}
 
 
+@pytest.mark.parametrize("image", ["3.png", "camera3/3.png", r"camera3\3.png"])
+def test_an_image_is_also_meant_by_the_end_of_its_path(cameras: Embeddings, image: str) -> None:
+    paths = [*cameras.paths, "2019/camera3/3.png", "2020/camera1/4.png", "2020/camera2/4.png"]
+    emb = Embeddings(np.eye(len(paths)), paths=paths, root=cameras.root)
+    assert locate(image, emb).paths == ["2019/camera3/3.png"]
+    with pytest.raises(InvalidInputError, match=r"could be 2020/camera1/4\.png or 2020/camera2"):
+        locate("4.png", emb)
+
+
 def test_an_image_of_the_same_name_elsewhere_is_another_image(
     cameras: Embeddings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -249,11 +249,15 @@ def cluster(
     if into is not None:
         if sheet is not None and mode == "move":
             sheet.plot()
-        result.sort_into(into, mode=mode or "copy", strict=strict, store=store, progress=True)
+        try:
+            result.sort_into(into, mode=mode or "copy", strict=strict, store=store, progress=True)
+        except KeyboardInterrupt:
+            raise click.Abort("the same command continues") from None
         outputs.written.append(into)
-    # Written last, so that a sorting that fails can be tried again with the same command.
-    outputs.write(result.to_csv)
+    # The table is last, so that a sorting or a drawing that fails can be tried again with the same
+    # command.
     outputs.draw(lambda: sheet, "sheet")
+    outputs.write(result.to_csv)
     outputs.show(result.to_dict() | {"into": into}, lambda: say_result(result))
     # Names that a person gave are from nowhere else.
     if result.names_from or not result.names:

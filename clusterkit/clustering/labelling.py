@@ -276,9 +276,9 @@ def _find(image: str, paths: Mapping[str, Any], root: str | None) -> str:
         path = relative(absolute(image), root)
         if path in paths:
             return path
-    path = find_by_end(image, paths)
-    if path is not None:
-        return path
+    meant = find_by_end(image, paths)
+    if meant is not None:
+        return meant
     raise NotFoundError(f"{image} is not among the {len(paths):,} images of the table")
 
 

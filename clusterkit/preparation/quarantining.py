@@ -110,7 +110,8 @@ def quarantine(
     for finding in sorted(findings, key=lambda finding: order.index(finding.kind)):
         if finding.kind in kinds and _can_move(files[finding.row]):
             kind_of.setdefault(finding.row, finding.kind)
-    if not kind_of:
+    # An earlier run that moved the last file may have been killed before it told the store.
+    if not kind_of and (dry_run or not (into / MANIFEST_NAME).exists()):
         return Sorting(into, "move", [], 0, dry_run)
     rows = sorted(kind_of)
     return sort_into_folders(

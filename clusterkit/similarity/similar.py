@@ -255,9 +255,9 @@ def locate(
     Parameters
     ----------
     image : path, int, one-row Embeddings, or ndarray of shape (dimension,)
-        A file or, if no such file exists, a path in ``embeddings``.  Known files are recognised by
-        the digest of their bytes; other files are embedded by the same network.  Also a row of
-        ``embeddings``, or a vector of the same space.
+        A file or, if no such file exists, a path in ``embeddings`` or the end of one, such as its
+        name.  Known files are recognised by the digest of their bytes; other files are embedded by
+        the same network.  Also a row of ``embeddings``, or a vector of the same space.
     embeddings : Embeddings
         The known images.
     weights : path, optional
@@ -273,7 +273,7 @@ def locate(
     NotFoundError
         If there is neither such a file nor such a path in the embeddings.
     InvalidInputError
-        If the file is not a readable image.
+        If the file is not a readable image, or several paths have this end.
     WeightsError, SpaceMismatchError
         If the network is unavailable, or is not the one that made the embeddings.
     """
@@ -298,9 +298,13 @@ def _look_up(
     if is_gone(image):
         if own is None:
             own = embeddings.find(unescape_path(str(image)))
-        if own is None and not any(str(image) == failure.path for failure in embeddings.failures):
-            raise NotFoundError(f"no such file: {image}, and no such path in the store")
-        row = embeddings.row(image) if own is None else own
+        try:
+            row = embeddings.row(image) if own is None else own
+        except NotFoundError as error:
+            if any(str(image) == failure.path for failure in embeddings.failures):
+                raise
+            message = f"no such file: {image}, and no such path in the store"
+            raise NotFoundError(message) from error
         return embeddings[[row]], [row]
     try:
         data = read_bytes(image)
