@@ -215,7 +215,14 @@ def test_parameters_out_of_range(
 ) -> None:
     with pytest.raises(InvalidInputError, match=message):
         train_autoencoder(ImageFolder(folder), tmp_path / "x.keras", **QUICK | parameters)
+    with pytest.raises(InvalidInputError, match=message):
+        train_autoencoder(draw_discs(4), tmp_path / "x.keras", **QUICK | parameters)
     assert not list(tmp_path.iterdir())
+
+
+def test_no_images_are_reconstructed_as_none(trained: AutoencoderTraining) -> None:
+    none = np.empty((0, *trained.image_size, 3), np.uint8)
+    assert Autoencoder(trained.output).reconstruct(none).shape == none.shape
 
 
 def test_images_that_cannot_teach(tmp_path: Path) -> None:

@@ -379,6 +379,11 @@ def test_what_an_extractor_returns_is_checked(
         monkeypatch.setattr(Middle, "_forward", lambda self, batch, wrong=wrong: wrong)
         with pytest.raises(InvalidInputError, match=r"Middle\._forward must return .* = \(2, 3\)"):
             Middle().transform(images)
+    rows = (row for row in expected)
+    for wrong in (rows, [[1, 2], [1]], expected + 1j, [["a"] * 3] * 2, (expected, None, None)):
+        monkeypatch.setattr(Middle, "_forward", lambda self, batch, wrong=wrong: wrong)
+        with pytest.raises(InvalidInputError, match=r"Middle\._forward must return an array of re"):
+            Middle().transform(images)
     monkeypatch.setattr(Middle, "_forward", lambda self, batch: (expected, np.ones((2, 10))))
     with pytest.raises(InvalidInputError, match=r"ImageNet .* = \(2, 1000\).* Received: \(2, 10\)"):
         Middle().transform(images)

@@ -307,15 +307,16 @@ class Extractor(_Parameterized, ABC):
     def _check_extraction(self, made: Any, n: int) -> Extraction:
         """Return the output for ``n`` images as float32, after a check of its shape."""
         # Without this, an array of the vectors of two images would be vectors and probabilities.
-        vectors, probabilities = made if isinstance(made, tuple) else Extraction(made)
-        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        is_pair = isinstance(made, tuple) and len(made) == 2
+        vectors, probabilities = made if is_pair else Extraction(made)
+        vectors = self._as_numbers(vectors)
         if vectors.shape != (n, self.dimension):
             raise InvalidInputError(
                 f"{type(self).__name__}._forward must return vectors of shape (n, dimension) = "
                 f"({n}, {self.dimension}). Received: {vectors.shape}"
             )
         if probabilities is not None:
-            probabilities = np.ascontiguousarray(probabilities, dtype=np.float32)
+            probabilities = self._as_numbers(probabilities)
             if probabilities.shape != (n, N_CLASSES):
                 raise InvalidInputError(
                     f"{type(self).__name__}._forward must return probabilities of the ImageNet "
@@ -323,6 +324,19 @@ class Extractor(_Parameterized, ABC):
                     f"Received: {probabilities.shape}"
                 )
         return Extraction(vectors, probabilities)
+
+    def _as_numbers(self, values: Any) -> NDArray[np.float32]:
+        """Return an output as float32, after a check that it is an array of real numbers."""
+        try:
+            array = np.asarray(values)
+        except ValueError:  # rows of different lengths
+            array = np.array(None)
+        if array.dtype.kind in "cOSU":
+            raise InvalidInputError(
+                f"{type(self).__name__}._forward must return an array of real numbers, or an "
+                f"Extraction of two. Received: {values!r:.100}"
+            )
+        return np.ascontiguousarray(array, dtype=np.float32)
 
     def _drop_outdated(self) -> None:
         """Drop cached state if the parameters or the weights file have changed."""

@@ -123,6 +123,8 @@ class Autoencoder(Extractor):
             If the shape or dtype is invalid.
         """
         images = self._check_images(images)
+        if not len(images):
+            return np.empty_like(images)
         self._drop_outdated()
         if not hasattr(self, "model_"):
             self._load()

@@ -19,6 +19,7 @@ from clusterkit.extractors.autoencoder.extractor import LATENT_LAYER, save_autoe
 from clusterkit.extractors.autoencoder.network import build_autoencoder, whiten
 from clusterkit.images.folder import ImageFolder, as_image_folder
 from clusterkit.images.pixels import check_pixels, to_rgb
+from clusterkit.images.resizing import check_resize_mode
 from clusterkit.networks.training import BestEpoch, compile_network, fit_epochs
 from clusterkit.utils.arguments import as_list, as_plain, check_at_least, draw_seed, is_number
 from clusterkit.utils.files import check_output, locked_output
@@ -183,6 +184,7 @@ def train_autoencoder(
     numbers = (latent_size, depth, epochs, patience, batch_size)
     latent_size, depth, epochs, patience, batch_size = map(as_plain, numbers)
     _check(epochs, validation_split, patience, batch_size)
+    check_resize_mode(resize)
     if isinstance(images, np.ndarray):
         images = to_rgb(check_pixels(images))
         image_size = images.shape[1], images.shape[2]
