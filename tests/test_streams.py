@@ -183,24 +183,6 @@ def test_ctrl_c_tells_whether_the_same_command_continues(
     assert (result.exit_code, result.stderr) == (130, f"{said}\n")
 
 
-def test_ctrl_c_while_sorting_clusters_tells_that_the_same_command_continues(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "photos").mkdir()
-    for number, colour in enumerate(["red", "red", "blue", "blue"]):
-        Image.new("RGB", (8, 8), colour).save(tmp_path / "photos" / f"{number}.png")
-    arguments = ["cluster", "-k", "2", "--into", "sorted"]
-    assert CliRunner().invoke(main, ["embed", "photos", "-e", "pixels"]).exit_code == 0
-    with monkeypatch.context() as patch:
-        interrupt = Mock(side_effect=KeyboardInterrupt)
-        patch.setattr("clusterkit.routing.sorting.make_folder", interrupt)
-        result = CliRunner().invoke(main, arguments)
-        assert result.exit_code == 130
-        assert "Interrupted: the same command continues" in result.stderr
-    assert CliRunner().invoke(main, arguments).exit_code == 0
-
-
 @pytest.mark.parametrize("filters", ["ignore", "error"])
 def test_what_a_command_says_is_no_warning_of_a_library(tmp_path: Path, filters: str) -> None:
     (tmp_path / "clusters.csv").write_text("path,cluster\na.png,0\nb.png,1\n")

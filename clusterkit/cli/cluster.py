@@ -249,10 +249,7 @@ def cluster(
     if into is not None:
         if sheet is not None and mode == "move":
             sheet.plot()
-        try:
-            result.sort_into(into, mode=mode or "copy", strict=strict, store=store, progress=True)
-        except KeyboardInterrupt:
-            raise click.Abort("the same command continues") from None
+        result.sort_into(into, mode=mode or "copy", strict=strict, store=store, progress=True)
         outputs.written.append(into)
     # The table is last, so that a sorting or a drawing that fails can be tried again with the same
     # command.
