@@ -17,6 +17,7 @@ Scaling = bool | Literal["sqrt"]
 _ROUNDING = 0.01
 # Number of rows of a stream that tell whether all are probabilities.
 _N_LOOKED_AT = 4096
+_FEW = 16
 
 
 def are_probabilities(X: ArrayLike | VectorStream) -> bool:
@@ -26,10 +27,13 @@ def are_probabilities(X: ArrayLike | VectorStream) -> bool:
     """
     is_stream = isinstance(X, VectorStream)
     rows = np.asarray(next(X.iter_batches(_N_LOOKED_AT), []) if is_stream else X)  # type: ignore[union-attr]
-    if rows.ndim != 2 or not rows.size or rows.min() < 0:
+    if rows.ndim != 2 or not rows.size:
         return False
-    is_certain = (rows.max(axis=1) == 1).all()
-    return bool(not is_certain and np.allclose(rows.sum(axis=1), 1, atol=_ROUNDING))
+    # A few rows tell most others apart, so that a search does not read all of them once more.
+    for part in (rows[:_FEW], rows):
+        if part.min() < 0 or not np.allclose(part.sum(axis=1), 1, atol=_ROUNDING):
+            return False
+    return not bool((rows.max(axis=1) == 1).all())
 
 
 def find_scaling(X: Any) -> Scaling:
