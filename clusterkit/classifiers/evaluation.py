@@ -277,7 +277,7 @@ class ClassificationReport(TableResult):
         present = self.truth.any(axis=0)
         # Sums and not means: with several labels per image, no class may be present.
         sums = self._scores()[:, present].sum(axis=1)
-        means = dict(zip(_MEASURES, sums / max(present.sum(), 1), strict=True))
+        means = dict(zip(_MEASURES, sums / max(int(present.sum()), 1), strict=True))
         for name in ("roc_auc", "average_precision") if self._ranking else ():
             means[name] = np.mean([scores[name] for scores in self._ranking.values()])
         return {name: float(mean) for name, mean in means.items()}
