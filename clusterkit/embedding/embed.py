@@ -270,8 +270,10 @@ def embed_to_store(
             run_on_ray(run, store, space, on_ray)
         if part is None:
             pruned = space.clean(prune=prune)
-            gone = _count_gone(space, known, images)
-    if part is not None:
+    if part is None:
+        # After the lock is released: it asks the folder for each missing file.
+        gone = _count_gone(space, known, images)
+    else:
         space.settle()
     default = store.default or space
     return EmbedReport(
