@@ -175,13 +175,10 @@ class KerasApplication(Extractor):
         return super()._identity() | {"weights": self._weights_digest()}
 
     def _weights_digest(self) -> str:
-        """Return the digest of a weights file; Keras checks the hashes of its downloads."""
-        source = self._weights_source()
-        if source == "imagenet":
-            return source
-        if not Path(source).is_file():
-            raise WeightsError(f"no weights file {self.weights or source}")
-        return digest_weights(source)
+        """Return the digest of the weights."""
+        if self.weights is None:
+            return digest_named_weights(default_weights(), " (CLUSTERKIT_WEIGHTS)")
+        return digest_named_weights(self.weights)
 
     def _weights_source(self) -> str:
         """Return the absolute path of the weights, or "imagenet"."""
@@ -374,6 +371,23 @@ class Xception(KerasApplication):
     def _identity(self) -> dict[str, Any]:
         """Return the identity of ``KerasApplication("xception")``."""
         return super()._identity() | {"network": self.network}
+
+
+def digest_named_weights(weights: str | Path, named_by: str = "") -> str:
+    """Return the digest of a weights file; Keras checks the hashes of its downloads.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such file; the message says what named it.
+    """
+    if str(weights) == "imagenet":
+        return "imagenet"
+    if Path(weights).is_dir():
+        raise WeightsError(f"weights are a file, but {weights}{named_by} is a folder")
+    if not Path(weights).is_file():
+        raise WeightsError(f"no weights file {weights}{named_by}")
+    return digest_weights(weights)
 
 
 def default_weights() -> str:

@@ -14,10 +14,10 @@ from clusterkit.extractors.applications import (
     NETWORKS,
     KerasApplication,
     default_weights,
+    digest_named_weights,
     holds_head,
 )
 from clusterkit.extractors.base import Extraction, Extractor
-from clusterkit.images.folder import digest_weights
 from clusterkit.store.space import Space
 from clusterkit.store.store import Store, as_store
 from clusterkit.utils.imports import Registry
@@ -405,7 +405,8 @@ def _fits(space: Space, name: str, weights: str | Path | None) -> bool:
     known = info.get("parameters")
     if known is None:
         return False  # imported
-    if weights is not None and "weights" in known and known["weights"] != _digest(weights):
+    made_with = known.get("weights")
+    if None not in (weights, made_with) and digest_named_weights(str(weights)) != made_with:
         return False
     # Another preprocessing makes another space, unless this one is named.
     is_current = info.get("preprocessing_version") == Extractor.preprocessing_version
@@ -427,15 +428,6 @@ def _find_related(name: str, store: Store | str | Path) -> dict[str, Any]:
         if name == network or source == "imagenet" or holds_head(Path(source)):
             return info
     return {}
-
-
-def _digest(weights: str | Path) -> str:
-    """Return the digest of given weights."""
-    if str(weights) == "imagenet":
-        return "imagenet"
-    if not Path(weights).is_file():
-        raise WeightsError(f"no weights file {weights}")
-    return digest_weights(weights)
 
 
 def _is_there(weights: str | None) -> bool:
