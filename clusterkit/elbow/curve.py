@@ -286,7 +286,9 @@ def elbow_curve(
     One Gaussian, round or stretched, uniform noise, a filament, a ring and a Swiss roll are always
     None, a helix in 93 %.
 
-    Known limits.  Classes of few images among many classes are missed.  Groups are as compact as
+    Known limits.  Of nested groups, 2 to 6 with 2 to 6 round blobs each, one level usually hides
+    the other: in 30 sets the fine level is found in 90 %, the coarse one in 30 %, both in 20 %.
+    Classes of few images among many classes are missed.  Groups are as compact as
     k-means makes them: two moons, or rings in each other, give None.  Overlapping classes, such as
     handwritten digits in their pixels, give numbers of low confidence: 11 for scikit-learn's, 20
     for 2,000 of MNIST's.  Cats, dogs and wild animals are 8 or 14 groups, depending on the seed,

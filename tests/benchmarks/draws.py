@@ -36,12 +36,16 @@ class LabelledSet(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """A drawn or generated set; ``truth`` is its number of groups, None if it has no groups."""
+    """A drawn or generated set; ``truth`` is its number of groups, None if it has no groups.
+
+    ``coarse`` is the number of groups of groups, if there are such.
+    """
 
     name: str
     vectors: Vectors
     labels: NDArray[np.int64]
     truth: int | None
+    coarse: int | None = None
 
 
 def side_of(class_name: str) -> str:
@@ -152,6 +156,18 @@ def blobs(
     """
     k = len(sizes)
     labels = np.repeat(np.arange(k), sizes)
+    centers = draw_centers(k, rng, d)
+    scales = rng.uniform(1 - spread, 1 + spread, k)[labels][:, None]
+    rows = centers[labels] + rng.normal(size=(len(labels), d)) * scales
+    if noise:
+        lost = rng.random(len(rows)) < noise
+        low, high = rows.min(axis=0), rows.max(axis=0)
+        rows[lost] = rng.uniform(low, high, size=(int(lost.sum()), d))
+    return rows.astype(np.float32), labels
+
+
+def draw_centers(k: int, rng: np.random.Generator, d: int) -> NDArray[np.float64]:
+    """Draw centres at least 8 apart, or more in many dimensions."""
     # Random directions are nearly orthogonal in many dimensions; in few, draw until they are apart.
     centers = rng.normal(size=(1, d))
     width = 8.0 * max(2.0, 1.3 * k ** (1 / d))
@@ -161,14 +177,29 @@ def blobs(
             centers = np.vstack([centers, other])
         else:
             width *= 1.01
-    scales = rng.uniform(1 - spread, 1 + spread, k)[labels][:, None]
     # In many dimensions, what counts is the distance of centres relative to sqrt(2 d).
-    rows = centers[labels] * max(1.0, np.sqrt(d / 16)) + rng.normal(size=(len(labels), d)) * scales
-    if noise:
-        lost = rng.random(len(rows)) < noise
-        low, high = rows.min(axis=0), rows.max(axis=0)
-        rows[lost] = rng.uniform(low, high, size=(int(lost.sum()), d))
-    return rows.astype(np.float32), labels
+    return centers * max(1.0, np.sqrt(d / 16))
+
+
+def nested_blobs(rng: np.random.Generator, n: int, d: int) -> Draw:
+    """Draw 2 to 6 groups of 2 to 6 round clusters each, of equal size.
+
+    Clusters of different groups are 1.5 to 4 times as far from each other as the most distant ones
+    of the same group.
+    """
+    coarse = int(rng.integers(2, 7))
+    counts = rng.integers(2, 7, size=coarse)
+    parts = [draw_centers(count, rng, d) for count in counts]
+    parts = [part - part.mean(axis=0) for part in parts]
+    radius = max(float(np.linalg.norm(part, axis=1).max()) for part in parts)
+    middles = draw_centers(coarse, rng, d)
+    gaps = np.linalg.norm(middles[:, None] - middles, axis=2)[np.triu_indices(coarse, 1)]
+    middles *= 2 * radius * (1 + rng.uniform(1.5, 4)) / gaps.min()
+    centers = np.concatenate([part + at for part, at in zip(parts, middles, strict=True)])
+    k = len(centers)
+    labels = np.repeat(np.arange(k), max(10, n // k))
+    rows = centers[labels] + rng.normal(size=(len(labels), d))
+    return Draw("", rows.astype(np.float32), labels, k, coarse)
 
 
 def gaussian(rng: np.random.Generator, n: int, d: int) -> Vectors:
@@ -233,7 +264,7 @@ DIMENSIONS = (2, 8, 32, 64, 256)
 
 
 def draw_generated(kind: str, seed: int) -> Draw:
-    """Draw one generated set of a kind: a key of ``STRUCTURELESS``, or one of the blobs."""
+    """Draw one generated set of a kind: of ``STRUCTURELESS``, of ``BLOBS``, or ``NESTED``."""
     digest = hashlib.sha256(f"{kind} {seed}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
     d = int(rng.choice(DIMENSIONS))
@@ -242,6 +273,8 @@ def draw_generated(kind: str, seed: int) -> Draw:
     if kind in STRUCTURELESS:
         rows = STRUCTURELESS[kind](rng, n, d)
         return Draw(name, rows, np.zeros(len(rows), np.int64), None)
+    if kind == NESTED:
+        return nested_blobs(rng, n, d)._replace(name=name)
     k = int(rng.integers(2, MAX_CLASSES + 1))
     noise = 0.05 if "background" in kind else 0.0
     if kind == "few small blobs":
@@ -262,3 +295,5 @@ BLOBS = (
     "equal blobs with background",
     "unequal blobs with background",
 )
+# Its own kind: no rule was learned on it.
+NESTED = "nested blobs"

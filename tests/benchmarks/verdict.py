@@ -20,6 +20,7 @@ import numpy as np
 from clusterkit.elbow import ElbowCurve, elbow_curve
 from tests.benchmarks.draws import (
     BLOBS,
+    NESTED,
     SHARED,
     SIDES,
     STRUCTURELESS,
@@ -42,8 +43,14 @@ def draws(options: argparse.Namespace) -> Iterable[Draw]:
     sets = read_sets(SHARED / "bench", *options.features)
     yield from draw_all(sets, options.side, options.photos)
     first = FIRST_SEED if options.side == SIDES[1] else 0
-    for kind in (*BLOBS, *STRUCTURELESS):
+    for kind in (*BLOBS, NESTED, *STRUCTURELESS):
         yield from (draw_generated(kind, first + seed) for seed in range(options.generated))
+
+
+def has_level(curve: ElbowCurve, number: int | None) -> bool:
+    """Return whether a level is within one of a number."""
+    nearest = nearest_level(curve, number)
+    return nearest is not None and number is not None and abs(nearest - number) <= 1
 
 
 def nearest_level(curve: ElbowCurve, truth: int | None) -> int | None:
@@ -71,7 +78,7 @@ def judge(options: argparse.Namespace) -> None:
     """Print the table of all verdicts and votes."""
     table: dict[str, dict[str, Answers]] = defaultdict(lambda: defaultdict(list))
     sure: list[tuple[float, bool]] = []
-    seconds, n_levels = [], []
+    seconds, n_levels, nested = [], [], []
     for draw in draws(options):
         start = time.perf_counter()
         curve = elbow_curve(draw.vectors, random_state=0)
@@ -80,21 +87,29 @@ def judge(options: argparse.Namespace) -> None:
         answers = {"verdict": curve.k, "nearest level": nearest_level(curve, draw.truth)}
         for name, k in (answers | curve.votes).items():
             table[kind][name].append((draw.truth, k))
+        if draw.coarse is not None:
+            nested.append([has_level(curve, number) for number in (draw.truth, draw.coarse)])
         if curve.k is not None:
-            is_near = draw.truth is not None and abs(draw.truth - curve.k) <= 1
+            # Of nested groups, both numbers are right.
+            right = [number for number in (draw.truth, draw.coarse) if number is not None]
+            is_near = any(abs(number - curve.k) <= 1 for number in right)
             sure.append((curve.confidence, is_near))
             n_levels.append(len(curve.levels))
     for kind, methods in table.items():
         print(f"{kind}, {len(methods['verdict'])} draws")
         for name, answers in methods.items():
             print(f"    {name:18} {describe(answers)}")
+    if nested:
+        fine, coarse = np.mean(nested, axis=0)
+        both = np.mean(np.all(nested, axis=1))
+        print(f"nested: fine level {fine:.1%}, coarse level {coarse:.1%}, both {both:.1%}")
     print(f"levels per verdict: {np.mean(n_levels):.2f}; seconds per set: {np.mean(seconds):.1f}")
-    confidences, right = (np.array(values) for values in zip(*sure, strict=True))
+    confidences, near = (np.array(values) for values in zip(*sure, strict=True))
     place = np.digitize(confidences, BINS)
     for i in np.unique(place):
         chosen = place == i
         print(
-            f"confidence {confidences[chosen].mean():.2f}: within one {right[chosen].mean():.2f} "
+            f"confidence {confidences[chosen].mean():.2f}: within one {near[chosen].mean():.2f} "
             f"of {chosen.sum()} verdicts"
         )
 
