@@ -284,6 +284,19 @@ def test_a_photo_that_was_moved_on_by_hand_is_there(tmp_path: Path) -> None:
     assert sorted(texts(tmp_path).values()) == ["a new one"] + [f"photo {name}" for name in "abcd"]
 
 
+@pytest.mark.parametrize("mode", ["copy", "link"])
+def test_a_copy_that_was_moved_on_by_hand_is_not_made_again(tmp_path: Path, mode: str) -> None:
+    photos, into = take(tmp_path / "photos"), tmp_path / "sorted"
+    sort(photos, into, mode)
+    (into / "cat/a.jpg").rename(into / "dog/mine.jpg")
+    again = sort(photos, into, mode)
+    assert (again.transfers, again.n_present) == ([], 4)
+    assert not (into / "cat/a.jpg").exists()
+    # One that was deleted is made again.
+    (into / "dog/mine.jpg").unlink()
+    assert sort(photos, into, mode).folders == {"cat": 1}
+
+
 def cut_move(tmp_path: Path, content: str) -> tuple[list[Path], Path, Path]:
     """Interrupt a move between disks like a power loss: one photo exists only in a part."""
     photos, into = take(tmp_path / "photos"), tmp_path / "sorted"

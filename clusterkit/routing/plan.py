@@ -120,6 +120,8 @@ def make_plan(
                 # It was moved by hand, or a power loss left a partial copy.
                 todo += [t for t, place in here if place.name.startswith(".")]
                 continue
+        elif mode != "move" and _is_elsewhere(planned, mode, into, strays):
+            continue  # A copy of it would be the second one.
         # A planned transfer that was not carried out keeps its name.
         waiting = [t.target for t in planned if t.folder == folder]
         free = [target for target in waiting if not os.path.lexists(into / target)]
@@ -233,6 +235,13 @@ def _is_still_there(done: Transfer, into: Path) -> bool:
     """Return whether a moved file is in its new place but not yet removed from its old one."""
     target = into / done.target
     return os.path.lexists(done.source) and not is_same_entry(Path(done.source), target)
+
+
+def _is_elsewhere(planned: Sequence[Transfer], mode: str, into: Path, strays: Strays) -> bool:
+    """Return whether a copy or link was moved by hand to another place in the folder."""
+    lost = (t for t in planned if t.mode == mode and not os.path.lexists(into / t.target))
+    places = (strays.find(transfer) for transfer in lost)
+    return any(place is not None and not place.name.startswith(".") for place in places)
 
 
 def _check_same(done: Transfer, folder: str, mode: str, into: Path) -> None:
