@@ -145,5 +145,10 @@ def test_a_batch_of_failures_alone_has_no_images(tmp_path: Path) -> None:
     assert list(read_batches([], (8, 12), 3)) == []
 
 
+def test_a_path_that_no_file_can_have_is_a_failure() -> None:
+    (batch,) = read_batches(["a\0.png"], (8, 12), 3)
+    assert batch.failures == [(0, "cannot be read: embedded null byte")]
+
+
 def test_there_is_at_least_one_processor() -> None:
     assert count_cpus() >= 1

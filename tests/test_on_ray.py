@@ -299,7 +299,8 @@ def test_engines_are_checked_before_any_work(
         answering.start()
         for engine, error, message in [
             ("spark", InvalidInputError, "engine must be one of local, ray. Received: 'spark'"),
-            (RayEngine(workers=0), InvalidInputError, "workers must be at least 1. Received: 0"),
+            (RayEngine(workers=0), InvalidInputError, "workers must be an integer of at least 1"),
+            (RayEngine(cpus=1.5), InvalidInputError, "cpus must be an integer of at least 1"),  # type: ignore[arg-type]
             (RayEngine("head"), InvalidInputError, "must be HOST:PORT"),
             (RayEngine("ray://head:10001"), InvalidInputError, "must be HOST:PORT"),
             (RayEngine(f"127.0.0.1:{port}"), ClusterError, "is not a Ray cluster: check the port"),

@@ -712,6 +712,11 @@ def test_elbow_without_a_clear_number() -> None:
     assert [text.get_text() for text in display.ax_.texts] == ["no clear number: 0.70"]
     assert display.axes_[2].get_title(loc="left") == "silhouette: no number"
     render_figure(display)
+    curve = elbow_curve(
+        k=None, levels=(), votes=votes, verdict="no clear number", probability=np.full(6, 0.15)
+    )
+    (text,) = ElbowDisplay.from_curve(curve).ax_.texts
+    assert text.get_text() == "no clear number"
 
 
 def test_elbow_draws_single_indices_on_request() -> None:

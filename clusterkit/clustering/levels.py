@@ -265,7 +265,8 @@ def choose_level(curve: ElbowCurve, level: int | None = None) -> ChosenLevel:
     """
     if curve.k is None:
         raise InvalidInputError(
-            f"the elbow found no number: {curve.verdict} Give one to cluster nevertheless"
+            f"the elbow found no number: {curve.verdict} To cluster nevertheless, "
+            "give a number: -k N (n_clusters=N in Python)"
         )
     numbers = tuple(one.n_clusters for one in curve.levels)
     level = numbers.index(curve.k) + 1 if level is None else check_at_least(level, 1, "level")

@@ -315,7 +315,9 @@ class ElbowDisplay(Display):
                 text += f", confidence {confidence:.2f}" if is_best else f" ({confidence:.2f})"
             yield _Mark(number, text, self._color(number), is_best)
         if self.chosen is None and self.probability is not None:
-            yield _Mark(self._none_at, f"no clear number: {self._none:.2f}", INK, True)
+            # The groups may be clear, and only their number not.
+            probable = f": {self._none:.2f}" if self._none >= 0.5 else ""
+            yield _Mark(self._none_at, f"no clear number{probable}", INK, True)
 
     @property
     def _levels(self) -> dict[int, float | None]:

@@ -94,9 +94,10 @@ def check_confounders(names: Collection[str]) -> list[str]:
     """
     for name in names:
         if name not in CONFOUNDERS:
+            several = "," in str(name)
             raise InvalidInputError(
                 f"a confounder must be one of {', '.join(CONFOUNDERS)}. Received: {name!r}"
-                f"{did_you_mean(str(name), CONFOUNDERS)}"
+                f"{'. Give each by itself' if several else did_you_mean(str(name), CONFOUNDERS)}"
             )
     return list(dict.fromkeys(names))
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusterkit.errors import ClusterError, ClusterkitError, InvalidInputError
-from clusterkit.utils.arguments import is_number
+from clusterkit.utils.arguments import check_at_least, is_number
 from clusterkit.utils.imports import require
 from clusterkit.utils.memory import format_gb
 from clusterkit.utils.parallel import count_cpus
@@ -126,10 +126,11 @@ class RayEngine:
         ClusterError
             If there is no cluster at the address, or none can be started in this process.
         """
-        for name, least in (("workers", 1), ("cpus", 1), ("gpus", 0), ("memory", 0)):
-            value = getattr(self, name)
-            if value is not None and not (is_number(value) and value >= least):
-                raise InvalidInputError(f"{name} must be at least {least}. Received: {value!r}")
+        for name, least in (("workers", 1), ("cpus", 1), ("gpus", 0)):
+            if (value := getattr(self, name)) is not None:
+                check_at_least(value, least, name)
+        if self.memory is not None and not (is_number(self.memory) and self.memory >= 0):
+            raise InvalidInputError(f"memory must be at least 0. Received: {self.memory!r}")
         if importlib.util.find_spec("ray") is None:
             require("ray", extra="ray", caller="the engine ray")
         if self._address == "local":
