@@ -293,7 +293,6 @@ def test_pictures_are_drawn_on_demand(project: Path) -> None:
         (["embed", "empty"], "no images in empty"),
         (["embed", "photos", "-e", "resnet5"], "Did you mean resnet50"),
         (["embed", "photos", "--weights", "none.h5"], "no weights file none.h5"),
-        (["embed", "photos", "--weights", "photos"], "weights are a file, but photos is a folder"),
         (["elbow", "-s", "elsewhere"], "run `clusterkit embed FOLDER` first"),
         (["elbow", "-e", "xception"], "It holds: colour-ffffffff"),
         (["cluster", "-k", "25"], "24"),

@@ -339,7 +339,7 @@ def test_noise_is_noise_everywhere(kind: str, form: Any, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "missing", [None, np.nan, pd.NA, pd.NaT, np.datetime64("NaT"), ""], ids=repr
+    "missing", [None, np.nan, pd.NA, pd.NaT, np.datetime64("NaT", "s"), ""], ids=repr
 )
 @pytest.mark.parametrize("form", [list, pd.Series])
 def test_what_is_missing_is_left_out(missing: Any, form: Any) -> None:

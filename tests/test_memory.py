@@ -211,6 +211,9 @@ def test_the_variable_names_weights_everywhere(
     monkeypatch.setenv("CLUSTERKIT_WEIGHTS", "nowhere.h5")
     result = run("embed", "photos", "-e", "mobilenet")
     assert "no weights file nowhere.h5 (CLUSTERKIT_WEIGHTS)" in result.stderr
+    monkeypatch.setenv("CLUSTERKIT_WEIGHTS", "photos")
+    result = run("embed", "photos", "-e", "mobilenet")
+    assert "weights are a file, but photos (CLUSTERKIT_WEIGHTS) is a folder" in result.stderr
 
 
 @pytest.mark.filterwarnings("always:using ")

@@ -287,6 +287,8 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise ImageError("not enough memory to read the file") from None
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror or error}") from error
+    except ImageError:
+        raise
     except ValueError as error:  # a null byte in the path
         raise ImageError(f"cannot be read: {error}") from error
 
