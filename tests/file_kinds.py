@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clusterkit.images.tiff import read_tags
 from tests.image_writers import CODECS, HAS_HEIC, STORED, chunk, encode, exif, pack, png, tiff
 
 Pixels = NDArray[np.uint8]
@@ -383,6 +384,17 @@ def tiff_by_pillow() -> Iterator[FileKind]:
     for codec in ("group3", "group4", "tiff_ccitt", "packbits", "tiff_lzw"):
         shows = np.where(eight(GREY) > 127, 255, 0).astype(np.uint8)
         yield FileKind(f"tiff one bit {codec}", encode(two, "TIFF", compression=codec), shows)
+    # Tiles of a fax are packed by their own width.
+    bits = np.asarray(two)
+    blocks = []
+    for top, left in itertools.product(range(0, bits.shape[0], 16), range(0, bits.shape[1], 16)):
+        part = bits[top : top + 16, left : left + 16]
+        part = np.pad(part, [(0, 16 - side) for side in part.shape], mode="edge")
+        packed = encode(Image.fromarray(part), "TIFF", compression="group4")
+        tags = read_tags(packed)[1]
+        blocks.append(packed[tags[273][0] :][: tags[279][0]])
+    stored = tiff(bits[..., None], tags[262][0], 1, codec=4, tile=(16, 16), blocks=blocks)
+    yield FileKind("tiff one bit group4 tiles", stored, shows)
     for name, image in {
         "rgb": rgb,
         "grey": grey,

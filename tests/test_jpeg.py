@@ -9,7 +9,7 @@ from PIL import Image
 
 from clusterkit.errors import ImageError
 from clusterkit.images.decoding import decode_image
-from clusterkit.images.jpeg import MAX_SCANS, has_too_many_scans, read_frame
+from clusterkit.images.jpeg import MAX_SCANS, estimate_quality, has_too_many_scans, read_frame
 from tests.image_writers import encode, lossless_jpeg, segment
 from tests.odd_files import PICTURE
 
@@ -73,3 +73,8 @@ def test_bytes_after_the_picture_are_no_scans() -> None:
     assert not has_too_many_scans(data)
     expected = np.asarray(Image.open(io.BytesIO(data)))
     np.testing.assert_array_equal(decode_image(data)[0], expected)
+
+
+@pytest.mark.parametrize("n_bytes", [0, 1, 64])
+def test_a_table_cut_by_the_end_of_the_file_tells_no_quality(n_bytes: int) -> None:
+    assert np.isnan(estimate_quality(b"\xff\xd8\xff\xdb\x00\x43" + bytes(n_bytes)))

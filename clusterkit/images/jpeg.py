@@ -168,7 +168,7 @@ def estimate_quality(data: bytes) -> float:
         return math.nan
     for marker, _, start, end in read_segments(data):
         # The first table is that of brightness.
-        if marker == _TABLES and end - start >= 65:
+        if marker == _TABLES and min(end, len(data)) - start >= 65:
             is_wide = data[start] >> 4
             values = data[start + 1 : start + 1 + (128 if is_wide else 64)]
             total = sum(values) + (255 * sum(values[::2]) if is_wide else 0)

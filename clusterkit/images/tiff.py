@@ -386,7 +386,7 @@ class Tiff:
             _STRIP_BYTES: (4, [len(block) for block in blocks]),
         }
         if self.compression in _FAX_CODECS:
-            tags[_WIDTH] = (4, [self.width])
+            tags[_WIDTH] = (4, [self._piece_shape[0]])
             tags[_BITS] = (3, [1])
             for tag in (_T4_OPTIONS, _T6_OPTIONS):
                 tags[tag] = (4, [self._number(tag)])
